@@ -1,0 +1,1 @@
+"""The Python layers, a file per module."""

@@ -1,0 +1,1 @@
+"""Threads and processes at once; every message is counted."""

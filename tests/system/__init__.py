@@ -1,0 +1,1 @@
+"""Whole systems: manager, workers, command line."""
