@@ -22,10 +22,7 @@ def _mapped_by_others() -> Iterator[str]:
             continue
         try:
             maps = (process / "maps").read_text(errors="replace")
-            if f"{SHM}/{PREFIX}" not in maps or ours in (process / "environ").read_bytes().split(
-                b"\0"
-            ):
-                continue
+            environment = (process / "environ").read_bytes().split(b"\0")
         except OSError:
             continue  # it ended meanwhile, or is another user's
         for line in maps.splitlines():
