@@ -6,7 +6,7 @@ Stands on msgspec and `tasks`. `claude.py` meets the Protocol with the real API,
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Literal, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
@@ -67,6 +67,6 @@ class Model(Protocol):
         """Answer whole."""
         ...
 
-    def stream(self, request: ModelRequest) -> AsyncIterator[str | Completion]:
+    def stream(self, request: ModelRequest) -> AsyncGenerator[str | Completion, None]:
         """Answer in pieces of text; the last item is the `Completion`."""
         ...

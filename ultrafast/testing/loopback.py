@@ -32,6 +32,7 @@ from ultrafast.testing.wire import RequestRecord, ServerStatistics
 __all__ = ["LoopbackServer", "main"]
 
 _HOST = "127.0.0.1"
+_MODULE = "ultrafast.testing.loopback"
 _PARENT_CHECK_S = 0.5
 _STOP_S = 5.0
 
@@ -92,30 +93,29 @@ class LoopbackServer:
         """
         if self._process is not None:
             return self
-        complaints = tempfile.TemporaryFile()  # a pipe that nobody reads would fill up
-        process = subprocess.Popen(
-            # -P: the package that this process uses, not one that lies in the current directory.
-            [sys.executable, "-P", "-m", "ultrafast.testing.loopback", "--port", str(self._port), "--with-parent"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=complaints,
-            # A Ctrl-C in the terminal is the parent's to handle; it stops us when it is done.
-            process_group=0,
-        )
-        line = self._first_line(process)
-        try:
-            self._base_url = str(msgspec.json.decode(line)["url"])
-        except (msgspec.MsgspecError, KeyError, TypeError) as error:
-            process.kill()
-            process.communicate()
-            complaints.seek(0)
-            said = complaints.read().decode(errors="replace")[-2000:]
-            raise ModelError(
-                f"the loopback server did not listen within {self._start_timeout_s:g} s "
-                f"(exit status {process.returncode}): {said}"
-            ) from error
-        finally:
-            complaints.close()
+        # Its stderr is a file: a pipe that nobody reads would fill up and stop it.
+        with tempfile.TemporaryFile() as complaints:
+            process = subprocess.Popen(
+                # -P: the package this process uses, not one that lies in the current directory.
+                [sys.executable, "-P", "-m", _MODULE, "--port", str(self._port), "--with-parent"],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=complaints,
+                # A Ctrl-C in the terminal is the parent's to handle; it stops us when it is done.
+                process_group=0,
+            )
+            line = self._first_line(process)
+            try:
+                self._base_url = str(msgspec.json.decode(line)["url"])
+            except (msgspec.MsgspecError, KeyError, TypeError) as error:
+                process.kill()
+                process.communicate()
+                complaints.seek(0)
+                said = complaints.read().decode(errors="replace")[-2000:]
+                raise ModelError(
+                    f"the loopback server did not listen within {self._start_timeout_s:g} s "
+                    f"(exit status {process.returncode}): {said}"
+                ) from error
         self._process = process
         return self
 

@@ -6,7 +6,7 @@ Stands on `ultrafast.executor.model`. It meets the same Protocol as the real cli
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from typing import TypeAlias
 
 from ultrafast.errors import ModelError
@@ -80,7 +80,7 @@ class ScriptedModel:
             via="scripted",
         )
 
-    async def stream(self, request: ModelRequest) -> AsyncIterator[str | Completion]:
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[str | Completion, None]:
         """The next answer word by word, then the `Completion`."""
         completion = await self.complete(request)
         for piece in re.findall(r"\S+\s*|\s+", completion.text):

@@ -159,7 +159,9 @@ class Answer(msgspec.Struct, frozen=True):
                     delta = {"type": "text_delta", "text": text[at : at + _PIECE_CHARS]}
                     yield _event("content_block_delta", index=index, delta=delta)
             else:
-                yield _event("content_block_start", index=index, content_block={**block, "input": {}})
+                yield _event(
+                    "content_block_start", index=index, content_block={**block, "input": {}}
+                )
                 partial = msgspec.json.encode(block["input"]).decode()
                 delta = {"type": "input_json_delta", "partial_json": partial}
                 yield _event("content_block_delta", index=index, delta=delta)
