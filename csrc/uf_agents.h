@@ -1,0 +1,139 @@
+/* uf_agents.h -- one cache line for every agent: what it is, where it lives, whether an id still holds.
+ *
+ * WHAT       Records of agents, the table of their types, and for each type a ring of hints at warm
+ *            agents that wait to be claimed.
+ * PICTURE    word: [ generation 30 | type 8 | worker 10 | claimer 10 | state 4 | priority 2 ]
+ *            id:   [ 0 10 | generation 30 | slot 24 ]            worker: index of its inbox queue
+ *
+ *            FREE --new--> BUILDING --built--> WARM --claim: one CAS--> STARTING --> ACTIVE
+ *            FREE --new--> STARTING (cold)            ACTIVE -> DRAINING -> STOPPED | FAILED -> FREE
+ *            FREE raises the generation: an old id is recognised, its messages are not misdelivered.
+ * OWNERSHIP  Every move is one CAS on the word. BUILDING and STARTING carry the claimer's name; the
+ *            worker that hosts the agent writes its counters, alone.
+ * THREADS    Any.
+ * PROGRESS   claim: lock-free, a hint that lies is thrown away. new: one pass over a bitmap. Others:
+ *            wait-free.
+ * DEATH      A claimer in BUILDING: the record is FREE again. In STARTING: STOPPED, and the worker that
+ *            has its object lets it go. Between WARM and its hint (A3): recovery gives the hint again.
+ *            A hosting worker: its records stay; its successor on the same inbox rebuilds them.
+ * ORDER      A1 word CAS release -> A2 word acquire   priority, limit and times are written
+ * ERRORS     STALE: another generation. NO_AGENT_SLOT. EMPTY: no warm agent. BUSY: the agent is in
+ *            another state than the move begins with. INVALID: slot, type or state out of range.
+ * SOURCE     Generations in ids: the slot-and-generation handles of entity stores; Orleans' virtual
+ *            actors for records that outlive their host.
+ */
+#ifndef UF_AGENTS_H
+#define UF_AGENTS_H
+
+#include "uf_ring.h"
+
+#define UF_TYPES_MAX 255u
+#define UF_TYPE_NAME_BYTES 56u
+#define UF_AGENT_SLOT_BITS 24u
+#define UF_AGENTS_MAX 4000000u /* a hint is a ring's handle, of 26 bits */
+
+enum uf_agent_state {
+    UF_AGENT_FREE = 0,
+    UF_AGENT_BUILDING = 1,
+    UF_AGENT_WARM = 2,
+    UF_AGENT_STARTING = 3,
+    UF_AGENT_ACTIVE = 4,
+    UF_AGENT_DRAINING = 5,
+    UF_AGENT_STOPPED = 6,
+    UF_AGENT_FAILED = 7,
+};
+#define UF_AGENT_STATES 8u
+
+struct uf_agent {
+    alignas(UF_LINE) _Atomic uint64_t word; /* A1, A2                                            */
+    _Atomic uint32_t depth;       /* its worker: messages waiting in its mailbox                  */
+    _Atomic uint32_t limit;       /* its creator: the mailbox is full at this depth               */
+    _Atomic uint64_t handled;     /* its worker                                                   */
+    _Atomic uint32_t failed;      /* its worker: messages whose handler raised                    */
+    _Atomic uint32_t restarts;    /* its worker                                                   */
+    _Atomic uint64_t touched_ns;  /* its worker: CLOCK_MONOTONIC of the last message              */
+    _Atomic uint64_t spawned_ns;  /* its claimer: CLOCK_MONOTONIC                                 */
+    _Atomic uint64_t parent;      /* its claimer: the agent that spawned it, or 0                 */
+    _Atomic uint64_t reserved;
+};
+_Static_assert(sizeof(struct uf_agent) == UF_LINE, "a record is one line");
+
+struct uf_agent_info {
+    uint64_t id;
+    uint64_t handled;
+    uint64_t touched_ns;
+    uint64_t spawned_ns;
+    uint64_t parent;
+    uint32_t state;
+    uint32_t type;
+    uint32_t worker;
+    uint32_t priority;
+    uint32_t depth;
+    uint32_t limit;
+    uint32_t failed;
+    uint32_t restarts;
+};
+
+/* Private. */
+struct uf_agents {
+    struct uf_agent *record;
+    _Atomic uint64_t *free_bits;
+    uint8_t *types; /* names, then rings */
+    uint8_t *rings;
+    uint32_t count;
+    uint32_t types_max;
+    uint32_t warm_max; /* capacity of a type's ring of hints */
+    uint32_t cursor;
+    uint32_t me;
+};
+
+static inline uint64_t uf_agent_id(uint64_t generation, uint32_t slot)
+{
+    return (generation << UF_AGENT_SLOT_BITS) | slot;
+}
+static inline uint32_t uf_agent_slot(uint64_t id)
+{
+    return (uint32_t)id & ((1u << UF_AGENT_SLOT_BITS) - 1);
+}
+
+UF_API uint64_t uf_agents_bytes(uint32_t count, uint32_t types, uint32_t warm);
+UF_API int uf_agents_init(void *area, uint64_t bytes, uint32_t count, uint32_t types, uint32_t warm);
+UF_API int uf_agents_open(struct uf_agents *agents, void *area, uint64_t bytes, uint32_t me);
+
+/* The number of a type, given to its name on first use. NO_SLOT: all type numbers are taken. */
+UF_API int uf_agents_type(struct uf_agents *agents, const char *name, bool make, uint32_t *type);
+UF_API const char *uf_agents_type_name(const struct uf_agents *agents, uint32_t type);
+
+/* A fresh record in state BUILDING or STARTING, claimed by us. */
+UF_API int uf_agent_new(struct uf_agents *agents, uint32_t type, uint32_t worker,
+                        uint32_t priority, uint32_t state, uint32_t limit, uint64_t parent,
+                        uint64_t now_ns, uint64_t *id);
+/* Claim a warm agent of the type: WARM -> STARTING, ours. EMPTY when there is none. */
+UF_API int uf_agent_claim(struct uf_agents *agents, uint32_t type, uint32_t priority,
+                          uint64_t parent, uint64_t now_ns, uint64_t *id, uint32_t *worker);
+/* One move by one CAS. The claimer's name goes with every move but those to BUILDING, STARTING.
+ * To WARM: gives the hint too. To FREE: raises the generation. */
+UF_API int uf_agent_move(struct uf_agents *agents, uint64_t id, uint32_t from, uint32_t to);
+UF_API int uf_agent_look(const struct uf_agents *agents, uint64_t id, struct uf_agent_info *info);
+/* The record of a slot, whatever its generation and state; info->id is its present id. */
+UF_API int uf_agent_at(const struct uf_agents *agents, uint32_t slot, struct uf_agent_info *info);
+/* For senders: worker and mailbox room by one load or two. OK, STALE, or FULL (mailbox). An agent in
+ * STARTING, ACTIVE or DRAINING has a worker. */
+UF_API int uf_agent_route(const struct uf_agents *agents, uint64_t id, uint32_t *worker);
+/* The hosting worker's counters. */
+UF_API void uf_agent_handled(struct uf_agents *agents, uint32_t slot, bool failed, uint64_t now_ns);
+UF_API void uf_agent_set_depth(struct uf_agents *agents, uint32_t slot, uint32_t depth);
+UF_API void uf_agent_restarted(struct uf_agents *agents, uint32_t slot);
+/* counts[type * UF_AGENT_STATES + state] += 1 for every record that is not FREE; types_max rows. */
+UF_API void uf_agents_tally(const struct uf_agents *agents, uint32_t worker_or_all, uint32_t *counts);
+#define UF_EVERY_WORKER UINT32_MAX
+
+struct uf_agents_recovery {
+    uint32_t freed;
+    uint32_t stopped;
+    uint32_t hinted;
+};
+UF_API void uf_agents_recover(struct uf_agents *agents, uint32_t dead,
+                              struct uf_agents_recovery *done);
+
+#endif

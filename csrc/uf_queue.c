@@ -1,0 +1,392 @@
+#include "uf_queue.h"
+
+#include <string.h>
+
+struct uf_queues_head {
+    uint32_t count;
+    uint32_t capacity;
+};
+
+static uint64_t records_offset(void)
+{
+    return UF_PAIR;
+}
+
+static uint64_t rings_offset(uint32_t count)
+{
+    return records_offset() + (uint64_t)count * sizeof(struct uf_queue_record);
+}
+
+uint64_t uf_queues_bytes(uint32_t count, uint32_t capacity)
+{
+    return rings_offset(count) + (uint64_t)count * UF_LANES * uf_ring_bytes(capacity);
+}
+
+int uf_queues_init(void *area, uint64_t bytes, uint32_t count, uint32_t capacity)
+{
+    struct uf_queues_head *head = area;
+    if (count == 0 || count > UF_QUEUES_MAX || !uf_is_pow2(capacity) || capacity > 1u << 24 ||
+        bytes < uf_queues_bytes(count, capacity)) {
+        return UF_INVALID;
+    }
+    head->count = count;
+    head->capacity = capacity;
+    return UF_OK; /* zeroed records are FREE, zeroed rings empty */
+}
+
+int uf_queues_open(struct uf_queues *queues, void *area, uint64_t bytes, struct uf_pool *pool,
+                   uint32_t me)
+{
+    struct uf_queues_head head;
+    if (area == NULL || bytes < sizeof head) {
+        return UF_CORRUPT;
+    }
+    memcpy(&head, area, sizeof head);
+    if (head.count == 0 || head.count > UF_QUEUES_MAX || !uf_is_pow2(head.capacity) ||
+        head.capacity > 1u << 24 || uf_queues_bytes(head.count, head.capacity) > bytes) {
+        return UF_CORRUPT;
+    }
+    queues->record = (struct uf_queue_record *)(void *)((uint8_t *)area + records_offset());
+    queues->rings = (uint8_t *)area + rings_offset(head.count);
+    queues->pool = pool;
+    queues->count = head.count;
+    queues->capacity = head.capacity;
+    queues->me = me;
+    return UF_OK;
+}
+
+static struct uf_ring ring_of(const struct uf_queues *queues, uint32_t index, uint32_t lane)
+{
+    struct uf_ring ring;
+    uint64_t bytes = uf_ring_bytes(queues->capacity);
+    ring.shared = (struct uf_ring_head *)(void *)(queues->rings +
+                                                  ((uint64_t)index * UF_LANES + lane) * bytes);
+    ring.capacity = queues->capacity;
+    ring.shift = uf_log2(queues->capacity);
+    return ring;
+}
+
+static uint64_t pack(uint64_t opens, uint32_t receiver, uint32_t phase)
+{
+    return (opens << 32) | ((uint64_t)receiver << 8) | phase;
+}
+
+static bool is_named(const struct uf_queue_record *record, const char *name)
+{
+    /* Q9 <- Q8. Acquire: an OPEN record's name is written. */
+    uint64_t state = atomic_load_explicit(&record->state, memory_order_acquire);
+    return (state & 0xff) == UF_QUEUE_OPEN && strncmp(record->name, name, UF_NAME_BYTES) == 0;
+}
+
+int uf_queue_find(struct uf_queues *queues, const char *name, uint32_t *index)
+{
+    for (uint32_t i = 0; i < queues->count; i++) {
+        if (is_named(&queues->record[i], name)) {
+            *index = i;
+            return UF_OK;
+        }
+    }
+    return UF_MISSING;
+}
+
+int uf_queue_open(struct uf_queues *queues, const char *name, uint32_t *index)
+{
+    size_t length = strnlen(name, UF_NAME_BYTES);
+    if (length == 0 || length == UF_NAME_BYTES) {
+        return UF_INVALID;
+    }
+    if (uf_queue_find(queues, name, index) == UF_OK) {
+        return UF_OK;
+    }
+    for (uint32_t i = 0; i < queues->count; i++) {
+        struct uf_queue_record *record = &queues->record[i];
+        uint64_t state = atomic_load_explicit(&record->state, memory_order_relaxed); /* CAS judges */
+        uint64_t opening = pack((state >> 32) + 1, queues->me, UF_QUEUE_OPENING);
+        /* Acquire: the last user's closing is behind us. Failure relaxed: try the next record. */
+        if ((state & 0xff) != UF_QUEUE_FREE ||
+            !atomic_compare_exchange_strong_explicit(&record->state, &state, opening,
+                                                     memory_order_acquire, memory_order_relaxed)) {
+            continue;
+        }
+        UF_STEP(Q0);
+        memset(record->name, 0, UF_NAME_BYTES);
+        memcpy(record->name, name, length);
+        uf_bell_disarm(&record->bell);
+        /* Q8 -> Q9. Release: see Q9. A store, since OPENING is its opener's alone. */
+        atomic_store_explicit(&record->state, pack(opening >> 32, queues->me, UF_QUEUE_OPEN),
+                              memory_order_release);
+        UF_STEP(Q8);
+        *index = i;
+        /* Two openers of one name: the lower index stays. */
+        uint32_t first;
+        if (uf_queue_find(queues, name, &first) == UF_OK && first < i) {
+            uf_queue_close(queues, i);
+            *index = first;
+        }
+        return UF_OK;
+    }
+    return UF_NO_SLOT;
+}
+
+int uf_queue_close(struct uf_queues *queues, uint32_t index)
+{
+    if (index >= queues->count) {
+        return UF_INVALID;
+    }
+    struct uf_queue_record *record = &queues->record[index];
+    uint64_t state = atomic_load_explicit(&record->state, memory_order_relaxed);
+    /* Release: what we did with the queue is over when its record is free. Failure: another closer
+     * was first. */
+    if ((state & 0xff) != UF_QUEUE_OPEN ||
+        !atomic_compare_exchange_strong_explicit(&record->state, &state,
+                                                 pack(state >> 32, 0, UF_QUEUE_FREE),
+                                                 memory_order_release, memory_order_relaxed)) {
+        return UF_MISSING;
+    }
+    return UF_OK;
+}
+
+const char *uf_queue_name(const struct uf_queues *queues, uint32_t index)
+{
+    if (index >= queues->count) {
+        return NULL;
+    }
+    const struct uf_queue_record *record = &queues->record[index];
+    uint64_t state = atomic_load_explicit(&record->state, memory_order_acquire); /* Q9 */
+    if ((state & 0xff) != UF_QUEUE_OPEN || record->name[UF_NAME_BYTES - 1] != '\0') {
+        return NULL;
+    }
+    return record->name;
+}
+
+int uf_queue_send(struct uf_queues *queues, uint32_t index, uint32_t lane,
+                  const uint32_t *handles, uint32_t count, uint32_t *bell)
+{
+    if (index >= queues->count || lane >= UF_LANES) {
+        return UF_INVALID;
+    }
+    struct uf_ring ring = ring_of(queues, index, lane);
+    int sent = uf_ring_push(&ring, handles, count); /* Q1 */
+    *bell = uf_bell_look(&queues->record[index].bell);
+    return sent;
+}
+
+/* Claim one message of a lane and write our name on it. */
+static int take_one(struct uf_queues *queues, struct uf_ring *ring, uint32_t queue, uint32_t lane,
+                    uint64_t *from, uint32_t *handle)
+{
+    struct uf_claim claim;
+    for (uint32_t tries = 0; tries < 8; tries++) {
+        int status = uf_ring_claim(ring, queues->me, from, &claim); /* Q2 */
+        if (status != UF_OK) {
+            return status;
+        }
+        struct uf_message *message = uf_pool_block(queues->pool, claim.handle);
+        if (UF_UNLIKELY(message == NULL)) {
+            /* A handle that names no block: nobody of ours wrote it. Count it and go on. */
+            atomic_fetch_add_explicit(&queues->record[queue].lost, 1, memory_order_relaxed);
+            uf_ring_clear(ring, claim.position);
+            continue;
+        }
+        message->position = claim.position;
+        message->lane = (uint8_t)lane;
+        uint64_t word = atomic_load_explicit(&message->owner, memory_order_relaxed); /* claimed */
+        UF_STEP(Q2);
+        /* Q3. Release: recovery that reads TAKEN reads the position. A store: between claim and
+         * clear only we and our recoverer write it. */
+        atomic_store_explicit(&message->owner,
+                              uf_word_as(word, UF_BLOCK_TAKEN, queues->me, queue + 1),
+                              memory_order_release);
+        UF_STEP(Q3);
+        uf_ring_clear(ring, claim.position);
+        UF_STEP(Q4);
+        *handle = claim.handle;
+        return UF_OK;
+    }
+    return UF_BUSY;
+}
+
+int uf_queue_take(struct uf_queues *queues, struct uf_receiver *receiver, uint32_t *handles,
+                  uint32_t max)
+{
+    struct uf_ring ring[UF_LANES];
+    uint64_t from[UF_LANES] = {0};
+    uint32_t taken = 0;
+    int status = UF_EMPTY;
+    if (receiver->queue >= queues->count) {
+        return UF_INVALID;
+    }
+    for (uint32_t lane = 0; lane < UF_LANES; lane++) {
+        ring[lane] = ring_of(queues, receiver->queue, lane);
+    }
+    for (uint32_t lane = 0; lane < UF_LANES && taken < max;) {
+        uint32_t serve = lane;
+        for (uint32_t low = lane + 1; low < UF_LANES; low++) {
+            if (receiver->debt[low] >= UF_LANE_SHARE - 1) {
+                serve = low;
+                break;
+            }
+        }
+        status = take_one(queues, &ring[serve], receiver->queue, serve, &from[serve],
+                          &handles[taken]);
+        receiver->debt[serve] = 0; /* served, or has nothing to be served with */
+        if (status == UF_OK) {
+            taken++;
+            for (uint32_t low = serve + 1; low < UF_LANES; low++) {
+                receiver->debt[low]++;
+            }
+        } else if (serve == lane) {
+            if (status != UF_EMPTY && status != UF_BUSY) {
+                break;
+            }
+            lane++;
+        }
+    }
+    for (uint32_t lane = 0; lane < UF_LANES; lane++) {
+        if (from[lane] != 0) {
+            uf_ring_advance(&ring[lane], from[lane]);
+        }
+    }
+    return taken > 0 ? (int)taken : status;
+}
+
+static bool is_older(const struct uf_pool *pool, uint32_t a, uint32_t b)
+{
+    const struct uf_message *first = uf_pool_block(pool, a);
+    const struct uf_message *second = uf_pool_block(pool, b);
+    if (first->lane != second->lane) {
+        return first->lane < second->lane;
+    }
+    return first->position < second->position;
+}
+
+/* Max-heap by age: the youngest of the kept ones on top. */
+static void sift_down(const struct uf_pool *pool, uint32_t *heap, uint32_t size, uint32_t at)
+{
+    for (uint32_t child; (child = 2 * at + 1) < size; at = child) {
+        if (child + 1 < size && is_older(pool, heap[child], heap[child + 1])) {
+            child++;
+        }
+        if (!is_older(pool, heap[at], heap[child])) {
+            return;
+        }
+        uint32_t swap = heap[at];
+        heap[at] = heap[child];
+        heap[child] = swap;
+    }
+}
+
+static void keep_oldest(const struct uf_pool *pool, uint32_t *heap, uint32_t *size, uint32_t max,
+                        uint32_t handle)
+{
+    if (*size < max) {
+        heap[(*size)++] = handle;
+        if (*size == max) {
+            for (uint32_t at = max / 2 + 1; at-- > 0;) {
+                sift_down(pool, heap, max, at);
+            }
+        }
+    } else if (is_older(pool, handle, heap[0])) {
+        heap[0] = handle;
+        sift_down(pool, heap, max, 0);
+    }
+}
+
+static void sort_by_age(const struct uf_pool *pool, uint32_t *heap, uint32_t size)
+{
+    for (uint32_t at = size / 2 + 1; at-- > 0;) {
+        sift_down(pool, heap, size, at);
+    }
+    for (uint32_t last = size; last-- > 1;) {
+        uint32_t swap = heap[0];
+        heap[0] = heap[last];
+        heap[last] = swap;
+        sift_down(pool, heap, last, 0);
+    }
+}
+
+int uf_queue_adopt(struct uf_queues *queues, uint32_t index, uint32_t *handles, uint32_t max)
+{
+    struct uf_pool *pool = queues->pool;
+    uint32_t found = 0;
+    if (index >= queues->count || max == 0) {
+        return UF_INVALID;
+    }
+    struct uf_queue_record *record = &queues->record[index];
+    /* Q7 <- Q6. Acquire: the orphans that the hint announces are marked. Reset before the scan, so
+     * that a recovery during it sets it again. */
+    if (atomic_exchange_explicit(&record->orphans, 0, memory_order_acquire) == 0) {
+        return UF_EMPTY;
+    }
+    for (uint32_t c = 0; c < pool->classes; c++) {
+        for (uint32_t i = 0; i < pool->class[c].count; i++) {
+            uint32_t handle = uf_handle(c, i);
+            struct uf_message *message = uf_pool_block(pool, handle);
+            uint64_t word = atomic_load_explicit(&message->owner, memory_order_acquire); /* Q3 */
+            if (uf_word_state(word) == UF_BLOCK_ORPHAN && uf_word_place(word) == index + 1) {
+                keep_oldest(pool, handles, &found, max, handle);
+            }
+        }
+    }
+    sort_by_age(pool, handles, found);
+    uint32_t taken = 0;
+    for (uint32_t i = 0; i < found; i++) {
+        struct uf_message *message = uf_pool_block(pool, handles[i]);
+        uint64_t word = atomic_load_explicit(&message->owner, memory_order_relaxed);
+        UF_STEP(Q7);
+        /* W2. Acquire: the dead receiver's writes are behind us. Failure: another adopter has it. */
+        if (uf_word_state(word) == UF_BLOCK_ORPHAN &&
+            atomic_compare_exchange_strong_explicit(
+                &message->owner, &word, uf_word_as(word, UF_BLOCK_TAKEN, queues->me, index + 1),
+                memory_order_acquire, memory_order_relaxed)) {
+            handles[taken++] = handles[i];
+        }
+    }
+    if (found == max) {
+        atomic_store_explicit(&record->orphans, 1, memory_order_release); /* Q6: perhaps more */
+    }
+    return taken > 0 ? (int)taken : UF_EMPTY;
+}
+
+int uf_queue_arm(struct uf_queues *queues, uint32_t index, uint32_t mode, uint32_t *armed)
+{
+    if (index >= queues->count) {
+        return UF_INVALID;
+    }
+    struct uf_queue_record *record = &queues->record[index];
+    *armed = uf_bell_arm(&record->bell, mode);
+    for (uint32_t lane = 0; lane < UF_LANES; lane++) {
+        struct uf_ring ring = ring_of(queues, index, lane);
+        if (!uf_ring_is_empty(&ring)) {
+            uf_bell_disarm(&record->bell);
+            return UF_OK;
+        }
+    }
+    /* seq_cst: recovery stores the hint, then rings; as a sender. */
+    if (atomic_load_explicit(&record->orphans, memory_order_seq_cst) != 0) {
+        uf_bell_disarm(&record->bell);
+        return UF_OK;
+    }
+    return UF_EMPTY;
+}
+
+uint32_t uf_queue_length(struct uf_queues *queues, uint32_t index, uint32_t lane)
+{
+    if (index >= queues->count || lane >= UF_LANES) {
+        return 0;
+    }
+    struct uf_ring ring = ring_of(queues, index, lane);
+    return uf_ring_length(&ring);
+}
+
+bool uf_queue_has_orphans(const struct uf_queues *queues, uint32_t index)
+{
+    /* Relaxed: a hint for the loop; adopt acquires. */
+    return index < queues->count &&
+           atomic_load_explicit(&queues->record[index].orphans, memory_order_relaxed) != 0;
+}
+
+_Atomic uint32_t *uf_queue_bell(struct uf_queues *queues, uint32_t index)
+{
+    return index < queues->count ? &queues->record[index].bell : NULL;
+}

@@ -1,0 +1,100 @@
+/* uf_ring.h -- a bounded queue of handles: many senders, many receivers, nobody waits for anybody.
+ *
+ * WHAT       FIFO of 26-bit handles. A slot is one 64-bit word, so one CAS publishes; head and tail
+ *            are hints that anybody may push forward.
+ * PICTURE    slot:  [ version 28 | claimer 10 | handle 26 ]     version: the lap it is in
+ *            position p lives in slot p % capacity, in lap p / capacity
+ *
+ *              EMPTY(lap) --push: one CAS--> FULL(lap, handle) --claim: one CAS--> CLAIMED(lap,
+ *              claimer, handle) --clear: one store--> EMPTY(lap + 1)
+ *
+ *                   head hint          tail hint
+ *                      v                   v
+ *              . . [ C1 | F  | F  | F  | . . . ]     C1: claimed by 1, not yet cleared; a second
+ *                                                    receiver passes over it to the next F
+ * OWNERSHIP  A push that answered OK gives the handle to the ring; a claim gives it to the claimer,
+ *            who clears the slot after it has written its name on the thing itself (uf_queue.h).
+ *            Until then the slot names it too, so a death between the two leaves a visible claim.
+ * THREADS    Any number of senders and receivers, of any processes.
+ * PROGRESS   push, claim: lock-free; a failed CAS means that another call succeeded. clear: wait-free.
+ *            A stopped receiver makes the ring look full once the others have lapped it, and only
+ *            then; it makes no receiver wait.
+ * DEATH      R1 (before the push CAS): nothing was sent. R2 (before the tail hint): the next caller
+ *            pushes the hint forward. R3 (claimed, not cleared): uf_ring_unclaim gives the message
+ *            back to the ring at its old place. R4 (cleared, head hint behind): as R2.
+ * ORDER      S1 push CAS release -> T1 slot acquire    the thing behind the handle is complete
+ *            T2 clear release -> S2 slot acquire       the claimer has written its name on the thing
+ *            S1 is seq_cst: push against arm, see uf_bell.h.
+ * ERRORS     FULL, EMPTY: answers. BUSY: others won every one of a bounded number of attempts.
+ *            CORRUPT: a slot's version that no history of ours can produce.
+ * SOURCE     Turn numbers per slot: Vyukov 2010, but there a sender that dies between its ticket and
+ *            its publication stops every receiver; here nothing is owned before the publishing CAS,
+ *            and lagging hints are helped along as in Michael & Scott 1996.
+ */
+#ifndef UF_RING_H
+#define UF_RING_H
+
+#include "uf_pool.h"
+
+#define UF_RING_VERSION_BITS 28u
+
+struct uf_ring_head {
+    alignas(UF_PAIR) _Atomic uint64_t tail; /* senders: no later than the first unfilled position */
+    alignas(UF_PAIR) _Atomic uint64_t head; /* receivers: no later than the first uncleared one   */
+    alignas(UF_PAIR) _Atomic uint64_t slot[];
+};
+_Static_assert(offsetof(struct uf_ring_head, head) == UF_PAIR, "senders and receivers apart");
+
+/* Private; the capacity is not read from shared memory again. */
+struct uf_ring {
+    struct uf_ring_head *shared;
+    uint32_t capacity; /* a power of two */
+    uint32_t shift;
+};
+
+struct uf_claim {
+    uint64_t position;
+    uint32_t handle;
+};
+
+static inline uint64_t uf_ring_bytes(uint32_t capacity)
+{
+    return uf_round_up(sizeof(struct uf_ring_head) + (uint64_t)capacity * 8, UF_PAIR);
+}
+
+static inline uint64_t uf_slot(uint64_t version, uint32_t claimer, uint32_t handle)
+{
+    return (version << 36) | ((uint64_t)claimer << UF_HANDLE_BITS) | handle;
+}
+static inline uint64_t uf_slot_version(uint64_t slot)
+{
+    return slot >> 36;
+}
+static inline uint32_t uf_slot_claimer(uint64_t slot)
+{
+    return (uint32_t)(slot >> UF_HANDLE_BITS) & 0x3ff;
+}
+static inline uint32_t uf_slot_handle(uint64_t slot)
+{
+    return (uint32_t)slot & ((1u << UF_HANDLE_BITS) - 1);
+}
+
+/* A zeroed ring is an empty ring at position 0; tests begin elsewhere. Before publication. */
+UF_API void uf_ring_init(struct uf_ring *ring, uint64_t position);
+UF_API int uf_ring_open(struct uf_ring *ring, void *area, uint32_t capacity);
+
+/* Send handles[0 .. count). The number sent, in order from the first: fewer than count when the
+ * ring is full. FULL when none was. */
+UF_API int uf_ring_push(struct uf_ring *ring, const uint32_t *handles, uint32_t count);
+/* Claim the oldest unclaimed handle at or after `*from` (0 to begin with; moved past the claim). */
+UF_API int uf_ring_claim(struct uf_ring *ring, uint32_t me, uint64_t *from, struct uf_claim *claim);
+/* Done with a claim: the slot is empty again. */
+UF_API void uf_ring_clear(struct uf_ring *ring, uint64_t position);
+/* Push the head hint over cleared slots, at most to `to`. */
+UF_API void uf_ring_advance(struct uf_ring *ring, uint64_t to);
+/* True when a claim would have answered EMPTY. seq_cst, for the bell. */
+UF_API bool uf_ring_is_empty(struct uf_ring *ring);
+/* Handles in it, claimed ones too: between two moments' truths. */
+UF_API uint32_t uf_ring_length(struct uf_ring *ring);
+
+#endif

@@ -1,0 +1,132 @@
+/* uf_table.h -- a hash table that every process reads and writes, and no death can lock.
+ *
+ * WHAT       (namespace, key) -> bytes. A bucket is one cache line; entries are blocks of the VALUES
+ *            pool, written once and never changed while the table names them.
+ * PICTURE    bucket:  [ head | slot 0 | slot 1 | ... | slot 6 ]       64 bytes
+ *            head:    [ version 29 | extension + 1 20 | valid 15 ]    bits 0-6: slots of the bucket,
+ *            slot:    [ fingerprint 16 | deleted 1 | version 21 | handle 26 ]   7-14: its extension's
+ *            block:   [ uf_value | namespace key, padded to 8 | value, padded to 8 ]
+ *            A bucket that overflows gets one line of eight more slots, for good.
+ *
+ *            insert   T1 slot: 0 -> word, T2 head: valid bit set         visible at T2
+ *            update   T3 slot: word -> word'                             visible at T3
+ *            delete   T4 slot: word -> word + deleted, T5 head: bit cleared, T6 slot -> 0; gone at T4
+ *            T5 and T6 are anybody's to do, for a deleted word is never changed otherwise.
+ * OWNERSHIP  The block is OWNED by its writer while it is filled, TABLE from just before it can be
+ *            seen. Whoever takes its word out of a slot (T3's or T6's winner) owns it and gives it
+ *            back at once: readers do not pin, they notice.
+ * THREADS    A `struct uf_table` belongs to one thread at a time; any number of them on one area.
+ * PROGRESS   get: lock-free, a retry means a write succeeded; never waits for a writer. set, delete:
+ *            lock-free. All loops are bounded; BUSY after UF_TABLE_TRIES lost races.
+ * DEATH      T1 (reserved, not valid): others use another slot; recovery empties it. T3 before the old
+ *            block is given back, T6 likewise: the writer said in its process slot's `intent` what it
+ *            was about to unlink; recovery frees that block if no slot names it. T4, T5: the next
+ *            writer of the bucket, or recovery, finishes the delete. A block still OWNED, or TABLE but
+ *            in no slot: recovery frees it.
+ * ORDER      V1 block words release, slot CAS release -> V2 slot acquire      the entry is complete
+ *            V3 owner word CAS (new owner) before its word stores, each release
+ *               -> V4 word loads acquire, then the owner word again            a reused block shows
+ *            V5 head CAS release -> V6 head acquire                            slots below are written
+ *            V7 intent store, then slot CAS release -> recovery's acquire      the intent is known
+ * ERRORS     MISSING, EXISTS: answers. NO_BLOCK, TOO_BIG: from the pool. STORE_FULL: bucket and
+ *            extension are full, or no extension is left. BUSY. INVALID: key too long.
+ * SOURCE     One line a bucket, reads that write nothing: David, Guerraoui & Trigonakis 2015 (CLHT).
+ *            Whole reads by version, data as atomics: Boehm 2012. The range reduction: Lemire 2019.
+ *
+ * A slot's word names the block and its version, so it is unique for as long as 2^21 reuses of one
+ * block take; a reader compares all 36 bits in the block, and an entry's stamp (its version to the
+ * user) has them all.
+ */
+#ifndef UF_TABLE_H
+#define UF_TABLE_H
+
+#include "uf_pool.h"
+
+#define UF_BUCKET_SLOTS 7u
+#define UF_EXTENSION_SLOTS 8u
+#define UF_TABLE_SLOTS (UF_BUCKET_SLOTS + UF_EXTENSION_SLOTS)
+#define UF_TABLE_TRIES 10000u
+#define UF_KEY_BYTES_MAX 1024u /* namespace and key together */
+
+struct uf_bucket {
+    alignas(UF_LINE) _Atomic uint64_t head; /* writers; V5, V6 */
+    _Atomic uint64_t slot[UF_BUCKET_SLOTS]; /* writers; V1, V2 */
+};
+struct uf_extension {
+    alignas(UF_LINE) _Atomic uint64_t slot[UF_EXTENSION_SLOTS];
+};
+_Static_assert(sizeof(struct uf_bucket) == UF_LINE, "a bucket is one line");
+_Static_assert(sizeof(struct uf_extension) == UF_LINE, "an extension is one line");
+
+/* A key as the table wants it; made by uf_key_make, words point into the caller's buffer. */
+struct uf_key {
+    uint64_t hash;
+    const uint64_t *words; /* namespace then key, zero-padded */
+    uint16_t space_bytes;
+    uint16_t key_bytes;
+    uint32_t words_count;
+};
+
+/* Private. */
+struct uf_table {
+    struct uf_bucket *bucket;
+    struct uf_extension *extension;
+    _Atomic uint64_t *extension_owner; /* [ claimer 10 | bucket + 1 ], 0: free */
+    struct uf_pool *pool;              /* of values */
+    _Atomic uint64_t *intent;          /* ours; NULL when attached read-only */
+    uint64_t seed;
+    uint32_t buckets;
+    uint32_t extensions;
+    uint32_t me; /* slot + 1 */
+};
+
+struct uf_entry {
+    uint64_t stamp; /* changes with every write of the key; what compare-and-set compares */
+    uint64_t expires_ns;
+    uint32_t value_bytes;
+    uint32_t tag;
+    uint16_t space_bytes;
+    uint16_t key_bytes;
+    uint32_t handle;
+};
+
+enum uf_set_mode {
+    UF_SET_ANY = 0,   /* insert or replace                                              */
+    UF_SET_NEW = 1,   /* insert only: EXISTS otherwise                                  */
+    UF_SET_STAMP = 2, /* replace only the entry with this stamp: EXISTS or MISSING else */
+};
+
+UF_API uint64_t uf_table_bytes(uint32_t buckets, uint32_t extensions);
+UF_API int uf_table_init(void *area, uint64_t bytes, uint32_t buckets, uint32_t extensions);
+UF_API int uf_table_open(struct uf_table *table, void *area, uint64_t bytes, struct uf_pool *pool,
+                         _Atomic uint64_t *intent, uint64_t seed, uint32_t me);
+
+/* buffer: UF_KEY_BYTES_MAX + 8 bytes, aligned to 8. */
+UF_API int uf_key_make(struct uf_key *key, uint64_t seed, uint64_t *buffer, const void *space,
+                       uint64_t space_bytes, const void *name, uint64_t name_bytes);
+
+/* Copy the value into out[0 .. room). OK with the entry's description; TOO_BIG (described, nothing
+ * copied) when room is too small. now_ns: wall clock, an entry past its expiry is MISSING; 0: any. */
+UF_API int uf_table_get(const struct uf_table *table, const struct uf_key *key, uint64_t now_ns,
+                        void *out, uint64_t room, struct uf_entry *entry);
+/* entry->stamp: compared in UF_SET_STAMP, and what the write got on OK. tag, expires_ns are read. */
+UF_API int uf_table_set(struct uf_table *table, const struct uf_key *key, const void *data,
+                        uint64_t bytes, uint64_t now_ns, uint32_t mode, struct uf_entry *entry);
+/* stamp 0: whatever is there. EXISTS: another stamp. */
+UF_API int uf_table_delete(struct uf_table *table, const struct uf_key *key, uint64_t stamp);
+/* The next entry at or after *cursor (0 to begin), its namespace and key copied to `words`
+ * (UF_KEY_BYTES_MAX + 8 bytes). EMPTY at the end. Sees every entry that stays throughout. */
+UF_API int uf_table_next(const struct uf_table *table, uint64_t *cursor, uint64_t now_ns,
+                         uint64_t *words, struct uf_entry *entry);
+/* Valid entries, expired ones too: already old when it returns. */
+UF_API uint64_t uf_table_count(const struct uf_table *table);
+
+struct uf_table_recovery {
+    uint32_t emptied; /* reservations undone and deletes finished */
+    uint32_t freed;   /* blocks given back                        */
+};
+/* Mend what slot `dead` (+ 1) left, `intent` being its intent word. `seen`: zeroed private memory. */
+UF_API void uf_table_recover(struct uf_table *table, uint32_t dead, uint64_t intent,
+                             uint64_t *seen, struct uf_table_recovery *done);
+
+#endif
