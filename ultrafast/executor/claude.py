@@ -244,12 +244,13 @@ class ClaudeConnectionPool:
             max_keepalive_connections=self._max_connections,
             keepalive_expiry=_KEEPALIVE_S,
         )
-        host = urlsplit(self._base_url or "").hostname
-        http_client = anthropic.DefaultAsyncHttpxClient(
-            limits=limits,
-            # A server on this machine is never reached through a proxy.
-            trust_env=host not in _LOCAL_HOSTS,
-        )
+        http_options: dict[str, Any] = {"limits": limits}
+        if urlsplit(self._base_url or "").hostname in _LOCAL_HOSTS:
+            # A server on this machine is never reached through a proxy. The SDK's client looks for
+            # proxies itself; these entries say "none" where it would put one.
+            http_options["trust_env"] = False
+            http_options["mounts"] = dict.fromkeys(("http://", "https://", "all://"))
+        http_client = anthropic.DefaultAsyncHttpxClient(**http_options)
         try:
             client = anthropic.AsyncAnthropic(
                 api_key=self._api_key, base_url=self._base_url, http_client=http_client
@@ -270,7 +271,10 @@ class ClaudeConnectionPool:
         """The SDK's tool loop: ask, run the tools asked for, answer with their results."""
         messages, tools = await asyncio.to_thread(_load_tools, client, request)
         runner = messages.tool_runner(
-            **_fields(request), tools=tools, max_iterations=request.max_turns
+            **_fields(request),
+            tools=tools,
+            max_iterations=request.max_turns,
+            thread=False,  # the conversation is sent each turn and not held by the server
         )
         usage, cost, turns = Usage(), 0.0, 0
         answer: Completion | None = None

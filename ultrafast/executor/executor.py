@@ -262,7 +262,11 @@ class OptimizedExecutor:
                 return kept, "cached"
         deadline = asyncio.get_running_loop().time() + request.timeout_s
 
+        began = False
+
         async def call() -> Completion:
+            nonlocal began
+            began = True
             completion = await self._call(request, deadline, on_text)
             good = _fault_of(completion, task.constraints) is None
             if good and reusable and self._cache is not None:
@@ -275,8 +279,8 @@ class OptimizedExecutor:
             try:
                 completion, joined = await self._flights.run(key, call)
             except TaskTimeout:
-                # The one who began it had less time than we; then we begin it anew.
-                if asyncio.get_running_loop().time() >= deadline:
+                # Whoever began it had less time than we: then we begin it anew, in our own.
+                if began or asyncio.get_running_loop().time() >= deadline:
                     raise
             else:
                 return completion, "shared" if joined else "new"
