@@ -46,14 +46,14 @@ enum uf_agent_state {
 
 struct uf_agent {
     alignas(UF_LINE) _Atomic uint64_t word; /* A1, A2                                            */
-    _Atomic uint32_t depth;       /* its worker: messages waiting in its mailbox                  */
-    _Atomic uint32_t limit;       /* its creator: the mailbox is full at this depth               */
-    _Atomic uint64_t handled;     /* its worker                                                   */
-    _Atomic uint32_t failed;      /* its worker: messages whose handler raised                    */
-    _Atomic uint32_t restarts;    /* its worker                                                   */
-    _Atomic uint64_t touched_ns;  /* its worker: CLOCK_MONOTONIC of the last message              */
-    _Atomic uint64_t spawned_ns;  /* its claimer: CLOCK_MONOTONIC                                 */
-    _Atomic uint64_t parent;      /* its claimer: the agent that spawned it, or 0                 */
+    _Atomic uint32_t depth;      /* its worker: messages waiting in its mailbox                  */
+    _Atomic uint32_t limit;      /* its creator: the mailbox is full at this depth               */
+    _Atomic uint64_t handled;    /* its worker                                                   */
+    _Atomic uint32_t failed;     /* its worker: messages whose handler raised                    */
+    _Atomic uint32_t restarts;   /* its worker                                                   */
+    _Atomic uint64_t touched_ns; /* its worker: CLOCK_MONOTONIC of the last message              */
+    _Atomic uint64_t spawned_ns; /* its claimer: CLOCK_MONOTONIC                                 */
+    _Atomic uint64_t parent;     /* its claimer: the agent that spawned it, or 0                 */
     _Atomic uint64_t reserved;
 };
 _Static_assert(sizeof(struct uf_agent) == UF_LINE, "a record is one line");
@@ -97,7 +97,8 @@ static inline uint32_t uf_agent_slot(uint64_t id)
 }
 
 UF_API uint64_t uf_agents_bytes(uint32_t count, uint32_t types, uint32_t warm);
-UF_API int uf_agents_init(void *area, uint64_t bytes, uint32_t count, uint32_t types, uint32_t warm);
+UF_API int uf_agents_init(void *area, uint64_t bytes, uint32_t count, uint32_t types,
+                          uint32_t warm);
 UF_API int uf_agents_open(struct uf_agents *agents, void *area, uint64_t bytes, uint32_t me);
 
 /* The number of a type, given to its name on first use. NO_SLOT: all type numbers are taken. */
@@ -105,9 +106,9 @@ UF_API int uf_agents_type(struct uf_agents *agents, const char *name, bool make,
 UF_API const char *uf_agents_type_name(const struct uf_agents *agents, uint32_t type);
 
 /* A fresh record in state BUILDING or STARTING, claimed by us. */
-UF_API int uf_agent_new(struct uf_agents *agents, uint32_t type, uint32_t worker,
-                        uint32_t priority, uint32_t state, uint32_t limit, uint64_t parent,
-                        uint64_t now_ns, uint64_t *id);
+UF_API int uf_agent_new(struct uf_agents *agents, uint32_t type, uint32_t worker, uint32_t priority,
+                        uint32_t state, uint32_t limit, uint64_t parent, uint64_t now_ns,
+                        uint64_t *id);
 /* Claim a warm agent of the type: WARM -> STARTING, ours. EMPTY when there is none. */
 UF_API int uf_agent_claim(struct uf_agents *agents, uint32_t type, uint32_t priority,
                           uint64_t parent, uint64_t now_ns, uint64_t *id, uint32_t *worker);
@@ -125,7 +126,8 @@ UF_API void uf_agent_handled(struct uf_agents *agents, uint32_t slot, bool faile
 UF_API void uf_agent_set_depth(struct uf_agents *agents, uint32_t slot, uint32_t depth);
 UF_API void uf_agent_restarted(struct uf_agents *agents, uint32_t slot);
 /* counts[type * UF_AGENT_STATES + state] += 1 for every record that is not FREE; types_max rows. */
-UF_API void uf_agents_tally(const struct uf_agents *agents, uint32_t worker_or_all, uint32_t *counts);
+UF_API void uf_agents_tally(const struct uf_agents *agents, uint32_t worker_or_all,
+                            uint32_t *counts);
 #define UF_EVERY_WORKER UINT32_MAX
 
 struct uf_agents_recovery {

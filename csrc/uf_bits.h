@@ -28,8 +28,7 @@ static inline uint64_t uf_bits_bytes(uint32_t count)
 /* Set bits 0 .. count - 1 of a zeroed bitmap, before it is published. */
 UF_API void uf_bits_fill(_Atomic uint64_t *words, uint32_t count);
 /* Index of a set bit, looked for from word `*cursor` on and around; moves the cursor to its word. */
-UF_API int uf_bits_find(_Atomic uint64_t *words, uint32_t count, uint32_t *cursor,
-                        uint32_t *index);
+UF_API int uf_bits_find(_Atomic uint64_t *words, uint32_t count, uint32_t *cursor, uint32_t *index);
 /* Number of set bits: already old when it returns. */
 UF_API uint32_t uf_bits_count(_Atomic uint64_t *words, uint32_t count);
 

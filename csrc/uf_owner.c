@@ -69,8 +69,7 @@ int uf_owner_join(struct uf_self *self, uint32_t role, uint64_t pid, uint64_t wa
     for (uint32_t slot = 0; slot < self->count; slot++) {
         struct uf_owner *owner = &self->owner[slot];
         /* Relaxed: a hint that spares a system call; judged again under the lock. */
-        if (phase_of(atomic_load_explicit(&owner->state, memory_order_relaxed)) !=
-                UF_PHASE_FREE ||
+        if (phase_of(atomic_load_explicit(&owner->state, memory_order_relaxed)) != UF_PHASE_FREE ||
             !try_lock(self, slot)) {
             continue;
         }

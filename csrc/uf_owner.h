@@ -44,7 +44,7 @@ _Static_assert(sizeof(struct uf_owner) == UF_PAIR, "slots do not share lines");
 struct uf_self {
     struct uf_owner *owner; /* the whole array, `count` slots */
     uint32_t count;
-    uint32_t slot; /* this process's, or UINT32_MAX before join and after leave */
+    uint32_t slot;   /* this process's, or UINT32_MAX before join and after leave */
     uint64_t offset; /* of the array in the file: where the lock bytes are */
     int fd;
 };

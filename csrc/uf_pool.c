@@ -207,8 +207,7 @@ int uf_pool_give(struct uf_pool *pool, uint32_t handle)
     struct uf_class *class = &pool->class[uf_handle_class(handle)];
     uint64_t word = atomic_load_explicit(owner, memory_order_relaxed); /* ours, or refused */
     uint32_t state = uf_word_state(word);
-    if (uf_word_owner(word) != pool->me ||
-        (state != UF_BLOCK_OWNED && state != UF_BLOCK_TAKEN)) {
+    if (uf_word_owner(word) != pool->me || (state != UF_BLOCK_OWNED && state != UF_BLOCK_TAKEN)) {
         return UF_INVALID;
     }
     /* W1. Release, for recovery alone: a message no longer TAKEN has been handled. */

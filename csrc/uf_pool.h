@@ -58,26 +58,26 @@ struct uf_message {
     _Atomic uint64_t owner; /* see PICTURE; W1, W2                                      */
     uint64_t position;      /* where it stood in its ring when it was taken: uf_queue.h */
     uint32_t payload_bytes;
-    uint8_t kind;        /* what the runtime means by it                             */
-    uint8_t lane;        /* priority, 0 first                                        */
-    uint16_t flags;      /* UF_MESSAGE_*                                             */
-    uint64_t sender;     /* agent id, or 0                                           */
-    uint64_t receiver;   /* agent id, or 0                                           */
+    uint8_t kind;         /* what the runtime means by it                             */
+    uint8_t lane;         /* priority, 0 first                                        */
+    uint16_t flags;       /* UF_MESSAGE_*                                             */
+    uint64_t sender;      /* agent id, or 0                                           */
+    uint64_t receiver;    /* agent id, or 0                                           */
     uint64_t correlation; /* ties a reply to its request                             */
-    uint64_t sent_ns;    /* intended send time, CLOCK_MONOTONIC                      */
+    uint64_t sent_ns;     /* intended send time, CLOCK_MONOTONIC                      */
     uint16_t reply_queue; /* index + 1 of the queue that wants the answer, or 0       */
-    uint8_t codec;       /* how the payload is encoded                               */
-    uint8_t attempt;     /* deliveries begun before this one                         */
-    uint32_t extra;      /* meaning depends on kind                                  */
+    uint8_t codec;        /* how the payload is encoded                               */
+    uint8_t attempt;      /* deliveries begun before this one                         */
+    uint32_t extra;       /* meaning depends on kind                                  */
 };
 
 /* The head of a block that carries a stored entry. Written while OWNED, constant while TABLE. */
 struct uf_value {
     _Atomic uint64_t owner;
-    _Atomic uint64_t holders;    /* views that keep the block (reserved)           */
+    _Atomic uint64_t holders;     /* views that keep the block (reserved)           */
     _Atomic uint32_t value_bytes; /* relaxed words: a late reader may race a writer */
     _Atomic uint16_t space_bytes; /* namespace name, first in the payload            */
-    _Atomic uint16_t key_bytes;  /* then the key, padded to 8; then the value       */
+    _Atomic uint16_t key_bytes;   /* then the key, padded to 8; then the value       */
     _Atomic uint64_t hash;
     _Atomic uint64_t version;    /* counts the writes of this key                   */
     _Atomic uint64_t expires_ns; /* CLOCK_REALTIME, 0 for never                     */

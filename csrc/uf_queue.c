@@ -100,7 +100,8 @@ int uf_queue_open(struct uf_queues *queues, const char *name, uint32_t *index)
     }
     for (uint32_t i = 0; i < queues->count; i++) {
         struct uf_queue_record *record = &queues->record[i];
-        uint64_t state = atomic_load_explicit(&record->state, memory_order_relaxed); /* CAS judges */
+        uint64_t state =
+            atomic_load_explicit(&record->state, memory_order_relaxed); /* CAS judges */
         uint64_t opening = pack((state >> 32) + 1, queues->me, UF_QUEUE_OPENING);
         /* Acquire: the last user's closing is behind us. Failure relaxed: try the next record. */
         if ((state & 0xff) != UF_QUEUE_FREE ||
@@ -159,8 +160,8 @@ const char *uf_queue_name(const struct uf_queues *queues, uint32_t index)
     return record->name;
 }
 
-int uf_queue_send(struct uf_queues *queues, uint32_t index, uint32_t lane,
-                  const uint32_t *handles, uint32_t count, uint32_t *bell)
+int uf_queue_send(struct uf_queues *queues, uint32_t index, uint32_t lane, const uint32_t *handles,
+                  uint32_t count, uint32_t *bell)
 {
     if (index >= queues->count || lane >= UF_LANES) {
         return UF_INVALID;
@@ -227,8 +228,8 @@ int uf_queue_take(struct uf_queues *queues, struct uf_receiver *receiver, uint32
                 break;
             }
         }
-        status = take_one(queues, &ring[serve], receiver->queue, serve, &from[serve],
-                          &handles[taken]);
+        status =
+            take_one(queues, &ring[serve], receiver->queue, serve, &from[serve], &handles[taken]);
         receiver->debt[serve] = 0; /* served, or has nothing to be served with */
         if (status == UF_OK) {
             taken++;

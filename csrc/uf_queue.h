@@ -85,8 +85,8 @@ UF_API const char *uf_queue_name(const struct uf_queues *queues, uint32_t index)
 UF_API int uf_queue_send(struct uf_queues *queues, uint32_t index, uint32_t lane,
                          const uint32_t *handles, uint32_t count, uint32_t *bell);
 /* Take up to `max` messages, urgent lanes first. The number taken, or EMPTY. */
-UF_API int uf_queue_take(struct uf_queues *queues, struct uf_receiver *receiver,
-                         uint32_t *handles, uint32_t max);
+UF_API int uf_queue_take(struct uf_queues *queues, struct uf_receiver *receiver, uint32_t *handles,
+                         uint32_t max);
 /* Take up to `max` messages that a dead receiver had, oldest first. The number, or EMPTY. */
 UF_API int uf_queue_adopt(struct uf_queues *queues, uint32_t index, uint32_t *handles,
                           uint32_t max);

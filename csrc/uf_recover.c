@@ -35,8 +35,8 @@ static void recover_ring(struct uf_queues *queues, struct uf_ring_head *ring, ui
 }
 
 /* One block that names the dead process, or waits for a receiver. */
-static void recover_block(struct uf_queues *queues, uint32_t handle, uint32_t dead,
-                          uint64_t *seen, struct uf_queue_recovery *done)
+static void recover_block(struct uf_queues *queues, uint32_t handle, uint32_t dead, uint64_t *seen,
+                          struct uf_queue_recovery *done)
 {
     struct uf_message *message = uf_pool_block(queues->pool, handle);
     uint64_t word = atomic_load_explicit(&message->owner, memory_order_acquire); /* W2, Q3 */

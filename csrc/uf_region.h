@@ -86,9 +86,8 @@ UF_API uint64_t uf_region_layout(struct uf_area *areas, uint32_t count);
 
 /* Make `temp_path`, reserve every byte of it and map it. Nobody attaches to it before publish.
  * On NO_SPACE, `*free_bytes` tells what the file system has. */
-UF_API int uf_region_create(struct uf_region *region, const char *temp_path,
-                            struct uf_area *areas, uint32_t count, uint64_t id,
-                            uint64_t created_ns, uint64_t *free_bytes);
+UF_API int uf_region_create(struct uf_region *region, const char *temp_path, struct uf_area *areas,
+                            uint32_t count, uint64_t id, uint64_t created_ns, uint64_t *free_bytes);
 /* Give the finished region its name. EXISTS if the name is taken (link, unlike rename, replaces
  * nothing). */
 UF_API int uf_region_publish(struct uf_region *region, const char *temp_path, const char *path);

@@ -3,8 +3,8 @@
 const char *uf_status_sentence(int status)
 {
     switch (status) {
-#define X(name, value, sentence)                                                                  \
-    case (value):                                                                                 \
+#define X(name, value, sentence)                                                                   \
+    case (value):                                                                                  \
         return sentence;
         UF_STATUS_LIST(X)
 #undef X
@@ -16,8 +16,8 @@ const char *uf_status_sentence(int status)
 const char *uf_status_name(int status)
 {
     switch (status) {
-#define X(name, value, sentence)                                                                  \
-    case (value):                                                                                 \
+#define X(name, value, sentence)                                                                   \
+    case (value):                                                                                  \
         return #name;
         UF_STATUS_LIST(X)
 #undef X

@@ -12,11 +12,11 @@
 #ifdef UF_TEST_STEPS
 /* Test builds only, and the only mutable global of the core. */
 extern void (*uf_step_hook)(const char *id);
-#define UF_STEP(id)                                                                               \
-    do {                                                                                          \
-        if (uf_step_hook) {                                                                       \
-            uf_step_hook(#id);                                                                    \
-        }                                                                                         \
+#define UF_STEP(id)                                                                                \
+    do {                                                                                           \
+        if (uf_step_hook) {                                                                        \
+            uf_step_hook(#id);                                                                     \
+        }                                                                                          \
     } while (0)
 #else
 #define UF_STEP(id) ((void)0)

@@ -63,9 +63,9 @@ struct uf_recovery {
 UF_API uint64_t uf_system_bytes(const struct uf_sizes *sizes);
 /* Make a region, initialise it, join it (slot 0), publish it under `path`. */
 UF_API int uf_system_create(struct uf_system *system, const struct uf_sizes *sizes,
-                            const char *temp_path, const char *path, uint64_t id,
-                            uint64_t wall_ns, uint64_t pid, const void *settings,
-                            uint64_t settings_bytes, uint64_t *free_bytes);
+                            const char *temp_path, const char *path, uint64_t id, uint64_t wall_ns,
+                            uint64_t pid, const void *settings, uint64_t settings_bytes,
+                            uint64_t *free_bytes);
 /* Attach. Read-only: no slot, nothing may be written. */
 UF_API int uf_system_attach(struct uf_system *system, const char *path, uint32_t role,
                             bool read_only, uint64_t wall_ns, uint64_t pid);

@@ -126,7 +126,7 @@ struct uf_table_recovery {
     uint32_t freed;   /* blocks given back                        */
 };
 /* Mend what slot `dead` (+ 1) left, `intent` being its intent word. `seen`: zeroed private memory. */
-UF_API void uf_table_recover(struct uf_table *table, uint32_t dead, uint64_t intent,
-                             uint64_t *seen, struct uf_table_recovery *done);
+UF_API void uf_table_recover(struct uf_table *table, uint32_t dead, uint64_t intent, uint64_t *seen,
+                             struct uf_table_recovery *done);
 
 #endif

@@ -1,0 +1,444 @@
+#include "uf_agents.h"
+
+#include <string.h>
+
+struct uf_agents_head {
+    uint32_t count;
+    uint32_t types;
+    uint32_t warm;
+    uint32_t reserved;
+};
+
+/* A type's row: FREE 0, being written 1, named 2. Rows are never given back. */
+struct uf_type {
+    _Atomic uint64_t state;
+    char name[UF_TYPE_NAME_BYTES];
+};
+_Static_assert(sizeof(struct uf_type) == UF_LINE, "a type is one line");
+
+/* The word's fields. */
+#define GENERATION_BITS 30u
+static inline uint64_t word_of(uint64_t generation, uint32_t type, uint32_t worker,
+                               uint32_t claimer, uint32_t state, uint32_t priority)
+{
+    return generation << 34 | (uint64_t)type << 26 | (uint64_t)worker << 16 |
+           (uint64_t)claimer << 6 | state << 2 | priority;
+}
+static inline uint64_t generation_of(uint64_t word)
+{
+    return word >> 34;
+}
+static inline uint32_t type_of(uint64_t word)
+{
+    return (uint32_t)(word >> 26) & 0xff;
+}
+static inline uint32_t worker_of(uint64_t word)
+{
+    return (uint32_t)(word >> 16) & 0x3ff;
+}
+static inline uint32_t claimer_of(uint64_t word)
+{
+    return (uint32_t)(word >> 6) & 0x3ff;
+}
+static inline uint32_t state_of(uint64_t word)
+{
+    return (uint32_t)(word >> 2) & 0xf;
+}
+static inline uint32_t priority_of(uint64_t word)
+{
+    return (uint32_t)word & 3;
+}
+
+static uint64_t bits_offset(uint32_t count)
+{
+    return UF_PAIR + (uint64_t)count * sizeof(struct uf_agent);
+}
+
+static uint64_t types_offset(uint32_t count)
+{
+    return bits_offset(count) + uf_round_up(uf_bits_bytes(count), UF_PAIR);
+}
+
+static uint64_t rings_offset(uint32_t count, uint32_t types)
+{
+    return types_offset(count) + uf_round_up((uint64_t)types * sizeof(struct uf_type), UF_PAIR);
+}
+
+uint64_t uf_agents_bytes(uint32_t count, uint32_t types, uint32_t warm)
+{
+    return rings_offset(count, types) + types * uf_ring_bytes(warm);
+}
+
+static bool is_sound(uint32_t count, uint32_t types, uint32_t warm)
+{
+    return count > 0 && count <= UF_AGENTS_MAX && types > 0 && types <= UF_TYPES_MAX &&
+           uf_is_pow2(warm) && warm <= 1u << 24;
+}
+
+static void place(struct uf_agents *agents, uint8_t *area, uint32_t count, uint32_t types,
+                  uint32_t warm)
+{
+    agents->record = (struct uf_agent *)(void *)(area + UF_PAIR);
+    agents->free_bits = (_Atomic uint64_t *)(void *)(area + bits_offset(count));
+    agents->types = area + types_offset(count);
+    agents->rings = area + rings_offset(count, types);
+    agents->count = count;
+    agents->types_max = types;
+    agents->warm_max = warm;
+}
+
+int uf_agents_init(void *area, uint64_t bytes, uint32_t count, uint32_t types, uint32_t warm)
+{
+    struct uf_agents agents;
+    struct uf_agents_head *head = area;
+    if (!is_sound(count, types, warm) || bytes < uf_agents_bytes(count, types, warm)) {
+        return UF_INVALID;
+    }
+    head->count = count;
+    head->types = types;
+    head->warm = warm;
+    place(&agents, area, count, types, warm);
+    uf_bits_fill(agents.free_bits, count); /* zeroed words say FREE */
+    return UF_OK;
+}
+
+int uf_agents_open(struct uf_agents *agents, void *area, uint64_t bytes, uint32_t me)
+{
+    struct uf_agents_head head;
+    if (area == NULL || bytes < sizeof head) {
+        return UF_CORRUPT;
+    }
+    memcpy(&head, area, sizeof head);
+    if (!is_sound(head.count, head.types, head.warm) ||
+        uf_agents_bytes(head.count, head.types, head.warm) > bytes) {
+        return UF_CORRUPT;
+    }
+    place(agents, area, head.count, head.types, head.warm);
+    agents->me = me;
+    uint32_t words = (uint32_t)(uf_bits_bytes(head.count) / 8);
+    agents->cursor = (me * 37u) % words;
+    return UF_OK;
+}
+
+static struct uf_type *type_row(const struct uf_agents *agents, uint32_t type)
+{
+    return (struct uf_type *)(void *)agents->types + type;
+}
+
+static struct uf_ring warm_ring(const struct uf_agents *agents, uint32_t type)
+{
+    struct uf_ring ring;
+    ring.shared =
+        (struct uf_ring_head *)(void *)(agents->rings + type * uf_ring_bytes(agents->warm_max));
+    ring.capacity = agents->warm_max;
+    ring.shift = uf_log2(agents->warm_max);
+    return ring;
+}
+
+int uf_agents_type(struct uf_agents *agents, const char *name, bool make, uint32_t *type)
+{
+    size_t length = strnlen(name, UF_TYPE_NAME_BYTES);
+    if (length == 0 || length == UF_TYPE_NAME_BYTES) {
+        return UF_INVALID;
+    }
+    for (uint32_t t = 0; t < agents->types_max; t++) {
+        struct uf_type *row = type_row(agents, t);
+        /* Acquire: the name of a named row is written. */
+        uint64_t state = atomic_load_explicit(&row->state, memory_order_acquire);
+        if (state == 2 && strncmp(row->name, name, UF_TYPE_NAME_BYTES) == 0) {
+            *type = t;
+            return UF_OK;
+        }
+        if (state != 0) {
+            continue; /* another name, or one that is being written (for ever, if its writer died:
+                       * a row of 64 bytes is lost, nothing else) */
+        }
+        if (!make) {
+            return UF_MISSING;
+        }
+        /* Acquire on success: nothing travels, but the name's stores stay behind it. */
+        if (!atomic_compare_exchange_strong_explicit(&row->state, &state, 1, memory_order_acquire,
+                                                     memory_order_relaxed)) {
+            continue;
+        }
+        memcpy(row->name, name, length);
+        atomic_store_explicit(&row->state, 2, memory_order_release); /* the name is written */
+        *type = t;
+        return UF_OK;
+    }
+    return make ? UF_NO_SLOT : UF_MISSING;
+}
+
+const char *uf_agents_type_name(const struct uf_agents *agents, uint32_t type)
+{
+    if (type >= agents->types_max) {
+        return NULL;
+    }
+    const struct uf_type *row = type_row(agents, type);
+    if (atomic_load_explicit(&row->state, memory_order_acquire) != 2 || /* the name is written */
+        row->name[UF_TYPE_NAME_BYTES - 1] != '\0') {
+        return NULL;
+    }
+    return row->name;
+}
+
+int uf_agent_new(struct uf_agents *agents, uint32_t type, uint32_t worker, uint32_t priority,
+                 uint32_t state, uint32_t limit, uint64_t parent, uint64_t now_ns, uint64_t *id)
+{
+    if (type >= agents->types_max || worker > 0x3ff || priority > 3 ||
+        (state != UF_AGENT_BUILDING && state != UF_AGENT_STARTING)) {
+        return UF_INVALID;
+    }
+    for (uint32_t tries = 0; tries < agents->count + 64; tries++) {
+        uint32_t slot;
+        if (uf_bits_find(agents->free_bits, agents->count, &agents->cursor, &slot) != UF_OK) {
+            return UF_NO_AGENT_SLOT;
+        }
+        struct uf_agent *record = &agents->record[slot];
+        uint64_t word = atomic_load_explicit(&record->word, memory_order_relaxed); /* CAS judges */
+        uint64_t claimed = word_of(generation_of(word), type, worker, agents->me, state, priority);
+        /* A2. Acquire: the last user of the record is done. Failure relaxed: another slot. */
+        bool won = state_of(word) == UF_AGENT_FREE &&
+                   atomic_compare_exchange_strong_explicit(
+                       &record->word, &word, claimed, memory_order_acquire, memory_order_relaxed);
+        UF_STEP(A1);
+        uf_bits_clear(agents->free_bits, slot);
+        if (won) {
+            atomic_store_explicit(&record->depth, 0,
+                                  memory_order_relaxed); /* ours: told by a later */
+            atomic_store_explicit(&record->limit, limit, memory_order_relaxed); /* release */
+            atomic_store_explicit(&record->handled, 0, memory_order_relaxed);
+            atomic_store_explicit(&record->failed, 0, memory_order_relaxed);
+            atomic_store_explicit(&record->restarts, 0, memory_order_relaxed);
+            atomic_store_explicit(&record->touched_ns, 0, memory_order_relaxed);
+            atomic_store_explicit(&record->spawned_ns, now_ns, memory_order_relaxed);
+            atomic_store_explicit(&record->parent, parent, memory_order_relaxed);
+            *id = uf_agent_id(generation_of(word), slot);
+            return UF_OK;
+        }
+        if (state_of(atomic_load_explicit(&record->word, memory_order_relaxed)) == UF_AGENT_FREE) {
+            uf_bits_set(agents->free_bits, slot); /* freed meanwhile: see uf_bits_clear */
+        }
+    }
+    return UF_NO_AGENT_SLOT;
+}
+
+int uf_agent_claim(struct uf_agents *agents, uint32_t type, uint32_t priority, uint64_t parent,
+                   uint64_t now_ns, uint64_t *id, uint32_t *worker)
+{
+    if (type >= agents->types_max || priority > 3) {
+        return UF_INVALID;
+    }
+    struct uf_ring ring = warm_ring(agents, type);
+    uint64_t from = 0;
+    for (uint32_t tries = 0; tries < ring.capacity + 64; tries++) {
+        struct uf_claim hint;
+        int status = uf_ring_claim(&ring, agents->me, &from, &hint);
+        if (status != UF_OK) {
+            return status;
+        }
+        uf_ring_clear(&ring, hint.position);
+        uf_ring_advance(&ring, hint.position + 1);
+        UF_STEP(A2);
+        uint32_t slot = hint.handle - 1;
+        if (slot >= agents->count) {
+            continue;
+        }
+        struct uf_agent *record = &agents->record[slot];
+        uint64_t word = atomic_load_explicit(&record->word, memory_order_relaxed); /* CAS judges */
+        uint64_t claimed = word_of(generation_of(word), type, worker_of(word), agents->me,
+                                   UF_AGENT_STARTING, priority);
+        /* A2 <- A1. Acquire: the record of a warm agent is complete. Failure relaxed: the hint
+         * lied, take the next. */
+        if (state_of(word) == UF_AGENT_WARM && type_of(word) == type &&
+            atomic_compare_exchange_strong_explicit(&record->word, &word, claimed,
+                                                    memory_order_acquire, memory_order_relaxed)) {
+            UF_STEP(A4);
+            atomic_store_explicit(&record->spawned_ns, now_ns, memory_order_relaxed); /* ours */
+            atomic_store_explicit(&record->parent, parent, memory_order_relaxed);
+            *id = uf_agent_id(generation_of(word), slot);
+            *worker = worker_of(word);
+            return UF_OK;
+        }
+    }
+    return UF_EMPTY;
+}
+
+static void give_hint(struct uf_agents *agents, uint32_t type, uint32_t slot)
+{
+    struct uf_ring ring = warm_ring(agents, type);
+    uint32_t handle = slot + 1;
+    int sent = uf_ring_push(&ring, &handle, 1);
+    (void)sent; /* FULL: more warm agents than hints; recovery gives it when there is room */
+}
+
+int uf_agent_move(struct uf_agents *agents, uint64_t id, uint32_t from, uint32_t to)
+{
+    uint32_t slot = uf_agent_slot(id);
+    if (slot >= agents->count || from >= UF_AGENT_STATES || to >= UF_AGENT_STATES) {
+        return UF_INVALID;
+    }
+    struct uf_agent *record = &agents->record[slot];
+    uint64_t word = atomic_load_explicit(&record->word, memory_order_relaxed); /* CAS judges */
+    for (uint32_t tries = 0; tries < 64; tries++) {
+        if (generation_of(word) != id >> UF_AGENT_SLOT_BITS || state_of(word) == UF_AGENT_FREE) {
+            return UF_STALE;
+        }
+        if (state_of(word) != from) {
+            return UF_BUSY;
+        }
+        bool keeps = to == UF_AGENT_BUILDING || to == UF_AGENT_STARTING;
+        uint64_t generation = generation_of(word) + (to == UF_AGENT_FREE);
+        generation &= (1ull << GENERATION_BITS) - 1;
+        uint64_t moved = to == UF_AGENT_FREE
+                             ? word_of(generation, 0, 0, UF_NOBODY, UF_AGENT_FREE, 0)
+                             : word_of(generation, type_of(word), worker_of(word),
+                                       keeps ? agents->me : UF_NOBODY, to, priority_of(word));
+        /* A1 -> A2. Release: the record is written, or we are done with it. Failure relaxed: the
+         * fresh word is judged anew. */
+        if (atomic_compare_exchange_strong_explicit(&record->word, &word, moved,
+                                                    memory_order_release, memory_order_relaxed)) {
+            UF_STEP(A3);
+            if (to == UF_AGENT_WARM) {
+                give_hint(agents, type_of(word), slot);
+            } else if (to == UF_AGENT_FREE) {
+                uf_bits_set(agents->free_bits, slot);
+            }
+            return UF_OK;
+        }
+    }
+    return UF_BUSY;
+}
+
+int uf_agent_at(const struct uf_agents *agents, uint32_t slot, struct uf_agent_info *info)
+{
+    if (slot >= agents->count) {
+        return UF_INVALID;
+    }
+    const struct uf_agent *record = &agents->record[slot];
+    /* A2 <- A1. Acquire: the fields are this generation's. */
+    uint64_t word = atomic_load_explicit(&record->word, memory_order_acquire);
+    info->id = uf_agent_id(generation_of(word), slot);
+    info->state = state_of(word);
+    info->type = type_of(word);
+    info->worker = worker_of(word);
+    info->priority = priority_of(word);
+    info->depth = atomic_load_explicit(&record->depth, memory_order_relaxed); /* counts, all */
+    info->limit = atomic_load_explicit(&record->limit, memory_order_relaxed);
+    info->handled = atomic_load_explicit(&record->handled, memory_order_relaxed);
+    info->failed = atomic_load_explicit(&record->failed, memory_order_relaxed);
+    info->restarts = atomic_load_explicit(&record->restarts, memory_order_relaxed);
+    info->touched_ns = atomic_load_explicit(&record->touched_ns, memory_order_relaxed);
+    info->spawned_ns = atomic_load_explicit(&record->spawned_ns, memory_order_relaxed);
+    info->parent = atomic_load_explicit(&record->parent, memory_order_relaxed);
+    return UF_OK;
+}
+
+int uf_agent_look(const struct uf_agents *agents, uint64_t id, struct uf_agent_info *info)
+{
+    int status = uf_agent_at(agents, uf_agent_slot(id), info);
+    if (status != UF_OK) {
+        return UF_STALE;
+    }
+    return info->id == id && info->state != UF_AGENT_FREE ? UF_OK : UF_STALE;
+}
+
+int uf_agent_route(const struct uf_agents *agents, uint64_t id, uint32_t *worker)
+{
+    uint32_t slot = uf_agent_slot(id);
+    if (slot >= agents->count) {
+        return UF_STALE;
+    }
+    const struct uf_agent *record = &agents->record[slot];
+    uint64_t word = atomic_load_explicit(&record->word, memory_order_acquire); /* A2 */
+    uint32_t state = state_of(word);
+    if (generation_of(word) != id >> UF_AGENT_SLOT_BITS || state < UF_AGENT_STARTING ||
+        state > UF_AGENT_ACTIVE) {
+        return UF_STALE;
+    }
+    *worker = worker_of(word);
+    uint32_t depth = atomic_load_explicit(&record->depth, memory_order_relaxed); /* counts */
+    return depth < atomic_load_explicit(&record->limit, memory_order_relaxed) ? UF_OK : UF_FULL;
+}
+
+void uf_agent_handled(struct uf_agents *agents, uint32_t slot, bool failed, uint64_t now_ns)
+{
+    if (slot >= agents->count) {
+        return;
+    }
+    struct uf_agent *record = &agents->record[slot];
+    /* Relaxed loads and stores: the hosting worker alone writes these. */
+    uint64_t handled = atomic_load_explicit(&record->handled, memory_order_relaxed);
+    atomic_store_explicit(&record->handled, handled + 1, memory_order_relaxed);
+    atomic_store_explicit(&record->touched_ns, now_ns, memory_order_relaxed);
+    if (failed) {
+        uint32_t failures = atomic_load_explicit(&record->failed, memory_order_relaxed);
+        atomic_store_explicit(&record->failed, failures + 1, memory_order_relaxed);
+    }
+}
+
+void uf_agent_set_depth(struct uf_agents *agents, uint32_t slot, uint32_t depth)
+{
+    if (slot < agents->count) {
+        /* Relaxed: a count; a sender that reads an old one is refused late or early. */
+        atomic_store_explicit(&agents->record[slot].depth, depth, memory_order_relaxed);
+    }
+}
+
+void uf_agent_restarted(struct uf_agents *agents, uint32_t slot)
+{
+    if (slot < agents->count) {
+        atomic_fetch_add_explicit(&agents->record[slot].restarts, 1, memory_order_relaxed);
+    }
+}
+
+void uf_agents_tally(const struct uf_agents *agents, uint32_t worker, uint32_t *counts)
+{
+    for (uint32_t slot = 0; slot < agents->count; slot++) {
+        uint64_t word = atomic_load_explicit(&agents->record[slot].word, memory_order_relaxed);
+        uint32_t state = state_of(word);
+        if (state != UF_AGENT_FREE && state < UF_AGENT_STATES &&
+            type_of(word) < agents->types_max &&
+            (worker == UF_EVERY_WORKER || worker_of(word) == worker)) {
+            counts[type_of(word) * UF_AGENT_STATES + state]++;
+        }
+    }
+}
+
+void uf_agents_recover(struct uf_agents *agents, uint32_t dead, struct uf_agents_recovery *done)
+{
+    *done = (struct uf_agents_recovery){0};
+    for (uint32_t type = 0; type < agents->types_max; type++) {
+        struct uf_ring ring = warm_ring(agents, type);
+        for (uint32_t i = 0; i < ring.capacity; i++) {
+            uint64_t word = atomic_load_explicit(&ring.shared->slot[i], memory_order_acquire);
+            if (uf_slot_claimer(word) == dead) {
+                /* Its claim of a hint: undone. Release, as a push; a store, under its lock. */
+                atomic_store_explicit(&ring.shared->slot[i],
+                                      uf_slot(uf_slot_version(word), 0, uf_slot_handle(word)),
+                                      memory_order_release);
+            }
+        }
+    }
+    for (uint32_t slot = 0; slot < agents->count; slot++) {
+        uint64_t word = atomic_load_explicit(&agents->record[slot].word, memory_order_acquire);
+        uint64_t id = uf_agent_id(generation_of(word), slot);
+        uint32_t state = state_of(word);
+        if (claimer_of(word) == dead && state == UF_AGENT_BUILDING) {
+            done->freed += uf_agent_move(agents, id, UF_AGENT_BUILDING, UF_AGENT_FREE) == UF_OK;
+        } else if (claimer_of(word) == dead && state == UF_AGENT_STARTING) {
+            done->stopped +=
+                uf_agent_move(agents, id, UF_AGENT_STARTING, UF_AGENT_STOPPED) == UF_OK;
+        } else if (state == UF_AGENT_WARM && type_of(word) < agents->types_max) {
+            give_hint(agents, type_of(word),
+                      slot); /* A3: it may have been lost; one too many lies */
+            done->hinted++;
+        } else if (state == UF_AGENT_FREE) {
+            uint64_t bits =
+                atomic_load_explicit(&agents->free_bits[slot / 64], memory_order_relaxed);
+            if ((bits >> (slot % 64) & 1) == 0) {
+                uf_bits_set(agents->free_bits, slot);
+            }
+        }
+    }
+}

@@ -1,0 +1,380 @@
+#include "uf_table_in.h"
+
+#include <string.h>
+
+struct uf_table_head {
+    uint32_t buckets;
+    uint32_t extensions;
+};
+
+static uint64_t owners_offset(void)
+{
+    return UF_PAIR;
+}
+
+static uint64_t buckets_offset(uint32_t extensions)
+{
+    return owners_offset() + uf_round_up((uint64_t)extensions * 8, UF_PAIR);
+}
+
+uint64_t uf_table_bytes(uint32_t buckets, uint32_t extensions)
+{
+    return buckets_offset(extensions) + ((uint64_t)buckets + extensions) * UF_LINE;
+}
+
+static bool is_sound(uint32_t buckets, uint32_t extensions)
+{
+    return buckets > 0 && buckets < 1u << 30 && extensions < 1u << 20;
+}
+
+int uf_table_init(void *area, uint64_t bytes, uint32_t buckets, uint32_t extensions)
+{
+    struct uf_table_head *head = area;
+    if (!is_sound(buckets, extensions) || bytes < uf_table_bytes(buckets, extensions)) {
+        return UF_INVALID;
+    }
+    head->buckets = buckets;
+    head->extensions = extensions;
+    return UF_OK; /* zeroed buckets are empty */
+}
+
+int uf_table_open(struct uf_table *table, void *area, uint64_t bytes, struct uf_pool *pool,
+                  _Atomic uint64_t *intent, uint64_t seed, uint32_t me)
+{
+    struct uf_table_head head;
+    if (area == NULL || bytes < sizeof head) {
+        return UF_CORRUPT;
+    }
+    memcpy(&head, area, sizeof head);
+    if (!is_sound(head.buckets, head.extensions) ||
+        uf_table_bytes(head.buckets, head.extensions) > bytes) {
+        return UF_CORRUPT;
+    }
+    uint8_t *base = area;
+    table->extension_owner = (_Atomic uint64_t *)(void *)(base + owners_offset());
+    table->bucket = (struct uf_bucket *)(void *)(base + buckets_offset(head.extensions));
+    table->extension = (struct uf_extension *)(void *)(table->bucket + head.buckets);
+    table->pool = pool;
+    table->intent = intent;
+    table->seed = seed;
+    table->buckets = head.buckets;
+    table->extensions = head.extensions;
+    table->me = me;
+    return UF_OK;
+}
+
+static inline uint64_t mixed(uint64_t a, uint64_t b)
+{
+    /* Multiply to 128 bits and fold: the mixing step of Wang Yi's wyhash. */
+    unsigned __int128 product = (unsigned __int128)a * b;
+    return (uint64_t)product ^ (uint64_t)(product >> 64);
+}
+
+int uf_key_make(struct uf_key *key, uint64_t seed, uint64_t *buffer, const void *space,
+                uint64_t space_bytes, const void *name, uint64_t name_bytes)
+{
+    if (space_bytes > UF_KEY_BYTES_MAX || name_bytes > UF_KEY_BYTES_MAX - space_bytes) {
+        return UF_INVALID;
+    }
+    uint64_t bytes = space_bytes + name_bytes;
+    uint32_t count = (uint32_t)(uf_round_up(bytes, 8) / 8);
+    if (count > 0) {
+        buffer[count - 1] = 0;
+        memcpy(buffer, space, space_bytes);
+        memcpy((uint8_t *)buffer + space_bytes, name, name_bytes);
+    }
+    /* The lengths go into the seed: "ab", "c" is not "a", "bc". */
+    uint64_t hash =
+        mixed(seed ^ 0xa0761d6478bd642full, space_bytes << 32 | name_bytes | 1ull << 63);
+    for (uint32_t i = 0; i < count; i++) {
+        hash = mixed(hash ^ buffer[i], 0xe7037ed1a0b428dbull);
+    }
+    key->hash = mixed(hash, 0x8ebc6af09c88c6e3ull);
+    key->words = buffer;
+    key->words_count = count;
+    key->space_bytes = (uint16_t)space_bytes;
+    key->key_bytes = (uint16_t)name_bytes;
+    return UF_OK;
+}
+
+static inline _Atomic uint64_t *payload_of(const struct uf_value *value, uint64_t offset)
+{
+    return (_Atomic uint64_t *)(void *)((uint8_t *)(uintptr_t)value + UF_BLOCK_HEAD + offset);
+}
+
+void uf_table_load(void *out, const struct uf_value *value, uint64_t offset, uint64_t bytes)
+{
+    _Atomic uint64_t *from = payload_of(value, offset);
+    uint8_t *to = out;
+    uint64_t i = 0;
+    for (; i + 8 <= bytes; i += 8) {
+        uint64_t word = atomic_load_explicit(from++, memory_order_acquire); /* V4 */
+        memcpy(to + i, &word, 8);
+    }
+    if (i < bytes) {
+        uint64_t word = atomic_load_explicit(from, memory_order_acquire); /* V4 */
+        memcpy(to + i, &word, bytes - i);
+    }
+}
+
+void uf_table_store(struct uf_value *value, uint64_t offset, const void *data, uint64_t bytes)
+{
+    _Atomic uint64_t *to = payload_of(value, offset);
+    const uint8_t *from = data;
+    uint64_t i = 0;
+    for (; i + 8 <= bytes; i += 8) {
+        uint64_t word;
+        memcpy(&word, from + i, 8);
+        atomic_store_explicit(to++, word, memory_order_release); /* V3 */
+    }
+    if (i < bytes) {
+        uint64_t word = 0;
+        memcpy(&word, from + i, bytes - i);
+        atomic_store_explicit(to, word, memory_order_release); /* V3 */
+    }
+}
+
+bool uf_table_look(const struct uf_table *table, uint32_t bucket, uint32_t index,
+                   struct uf_found *found)
+{
+    found->bucket = bucket;
+    found->index = index;
+    for (uint32_t tries = 0; tries < UF_TABLE_TRIES; tries++) {
+        /* V6 <- V5. Acquire: the slots of valid bits are written. */
+        found->head = atomic_load_explicit(&table->bucket[bucket].head, memory_order_acquire);
+        found->slot = uf_table_slot(table, bucket, found->head, index);
+        if ((uf_head_valid(found->head) >> index & 1) == 0 || found->slot == NULL) {
+            return false;
+        }
+        /* V2 <- V1. Acquire: the entry is complete. */
+        found->word = atomic_load_explicit(found->slot, memory_order_acquire);
+        if (found->word == 0 || uf_word_is_deleted(found->word)) {
+            return false;
+        }
+        found->handle = (uint32_t)found->word & ((1u << UF_HANDLE_BITS) - 1);
+        found->value = uf_pool_block(table->pool, found->handle);
+        if (found->value == NULL) {
+            return false; /* a damaged region: nothing of ours writes such a word */
+        }
+        found->owner = atomic_load_explicit(&found->value->owner, memory_order_acquire);
+        uint64_t expected = uf_table_word(found->word >> 48, found->owner, found->handle);
+        if (uf_word_state(found->owner) == UF_BLOCK_TABLE && expected == found->word) {
+            return true;
+        }
+        /* The block is another's already, so the slot has changed: read it again. */
+    }
+    return false;
+}
+
+/* 1: the entry is the key's, 0: it is not, -1: it changed as we looked. */
+static int compare(const struct uf_found *found, const struct uf_key *key)
+{
+    const struct uf_value *value = found->value;
+    /* V4, each. Acquire: the owner word is read again after them. */
+    bool same =
+        atomic_load_explicit(&value->hash, memory_order_acquire) == key->hash &&
+        atomic_load_explicit(&value->space_bytes, memory_order_acquire) == key->space_bytes &&
+        atomic_load_explicit(&value->key_bytes, memory_order_acquire) == key->key_bytes;
+    if (same) {
+        const _Atomic uint64_t *word = payload_of(value, 0);
+        uint64_t difference = 0;
+        for (uint32_t i = 0; i < key->words_count; i++) {
+            difference |= atomic_load_explicit(&word[i], memory_order_acquire) ^ key->words[i];
+        }
+        same = difference == 0;
+    }
+    return uf_table_is_still(found) ? same : -1;
+}
+
+int uf_table_find(const struct uf_table *table, const struct uf_key *key, struct uf_found *found)
+{
+    uint32_t bucket = (uint32_t)(((key->hash >> 32) * table->buckets) >> 32);
+    uint64_t fingerprint = key->hash & 0xffff;
+    for (uint32_t tries = 0; tries < UF_TABLE_TRIES; tries++) {
+        /* V6 <- V5. Acquire: the slots of valid bits are written. */
+        uint64_t head = atomic_load_explicit(&table->bucket[bucket].head, memory_order_acquire);
+        bool again = false;
+        uint32_t left = uf_head_valid(head);
+        while (left != 0 && !again) {
+            uint32_t index = (uint32_t)__builtin_ctz(left);
+            _Atomic uint64_t *slot = uf_table_slot(table, bucket, head, index);
+            left &= left - 1;
+            /* V2 <- V1. Acquire: the entry behind the word is complete. */
+            uint64_t word = slot == NULL ? 0 : atomic_load_explicit(slot, memory_order_acquire);
+            if (word >> 48 != fingerprint || word == 0 || uf_word_is_deleted(word)) {
+                continue;
+            }
+            found->handle = (uint32_t)word & ((1u << UF_HANDLE_BITS) - 1);
+            found->value = uf_pool_block(table->pool, found->handle);
+            if (UF_UNLIKELY(found->value == NULL)) {
+                return UF_CORRUPT;
+            }
+            found->owner = atomic_load_explicit(&found->value->owner, memory_order_acquire);
+            found->word = word;
+            found->slot = slot;
+            int same = -1;
+            if (uf_word_state(found->owner) == UF_BLOCK_TABLE &&
+                uf_table_word(fingerprint, found->owner, found->handle) == word &&
+                uf_pool_room(table->pool, found->handle) >= key->words_count * 8) {
+                same = compare(found, key);
+            } else if (uf_word_state(found->owner) == UF_BLOCK_TABLE &&
+                       uf_table_word(fingerprint, found->owner, found->handle) == word) {
+                same = 0; /* too small a block for this key */
+            }
+            if (same == 1) {
+                found->head = head;
+                found->bucket = bucket;
+                found->index = index;
+                return UF_OK;
+            }
+            again = same < 0; /* replaced as we looked: a miss would be a false one */
+        }
+        if (!again) {
+            found->head = head;
+            found->bucket = bucket;
+            return UF_MISSING;
+        }
+    }
+    return UF_BUSY;
+}
+
+void uf_table_intend(struct uf_table *table, uint32_t handle, uint64_t owner)
+{
+    uint64_t intent = handle == UF_HANDLE_NONE ? 0 : uf_table_stamp(owner, handle);
+    /* V7. Relaxed: the slot CAS after it releases it; cleared late, it names a block that is no
+     * longer TABLE at that version, and recovery passes over it. */
+    atomic_store_explicit(table->intent, intent, memory_order_relaxed);
+}
+
+void uf_table_retire(struct uf_table *table, uint32_t handle)
+{
+    struct uf_value *value = uf_pool_block(table->pool, handle);
+    uint64_t word = atomic_load_explicit(&value->owner, memory_order_relaxed); /* the CAS judges */
+    UF_STEP(T9);
+    /* W2. Acquire: its writer's work is behind us. A CAS, for the recovery of its dead writer may
+     * find it in no slot and free it first; then there is nothing left to do. The version rises
+     * here, not only when the block is FREE: from our cache it may be TABLE again at once, and a
+     * reader must see that. */
+    uint64_t ours = uf_word(uf_word_version(word) + 1, UF_BLOCK_OWNED, table->me, 0);
+    if (uf_word_state(word) == UF_BLOCK_TABLE &&
+        atomic_compare_exchange_strong_explicit(&value->owner, &word, ours, memory_order_acq_rel,
+                                                memory_order_relaxed)) {
+        UF_STEP(T10);
+        uf_pool_give(table->pool, handle);
+    }
+}
+
+void uf_table_finish_delete(struct uf_table *table, uint32_t bucket, uint32_t index, uint64_t word)
+{
+    _Atomic uint64_t *head_word = &table->bucket[bucket].head;
+    for (uint32_t tries = 0; tries < UF_TABLE_TRIES; tries++) {
+        uint64_t head = atomic_load_explicit(head_word, memory_order_acquire); /* V6 */
+        _Atomic uint64_t *slot = uf_table_slot(table, bucket, head, index);
+        /* Acquire: with T4's release; read after the head, so an unchanged head proves that the
+         * valid bit is this word's. */
+        if (slot == NULL || atomic_load_explicit(slot, memory_order_acquire) != word) {
+            return; /* finished by somebody else */
+        }
+        uint32_t valid = uf_head_valid(head);
+        if ((valid >> index & 1) != 0) {
+            /* T5; V5. Release: as any head CAS. Failure relaxed: read it again. */
+            if (!atomic_compare_exchange_strong_explicit(
+                    head_word, &head,
+                    uf_head_next(head, uf_head_extension(head), valid & ~(1u << index)),
+                    memory_order_release, memory_order_relaxed)) {
+                continue;
+            }
+            UF_STEP(T5);
+        }
+        uint32_t handle = (uint32_t)word & ((1u << UF_HANDLE_BITS) - 1);
+        const struct uf_value *value = uf_pool_block(table->pool, handle);
+        if (value == NULL) {
+            return;
+        }
+        uf_table_intend(table, handle, atomic_load_explicit(&value->owner, memory_order_relaxed));
+        /* T6. Release: the intent is known; whoever wins has the block. */
+        if (atomic_compare_exchange_strong_explicit(slot, &word, 0, memory_order_release,
+                                                    memory_order_relaxed)) {
+            UF_STEP(T6);
+            uf_table_retire(table, handle);
+        }
+        uf_table_intend(table, UF_HANDLE_NONE, 0);
+        return;
+    }
+}
+
+/* Empty the slots that the dead process reserved, finish its deletes, and mark the blocks that the
+ * table still names. */
+static void recover_bucket(struct uf_table *table, uint32_t bucket, uint32_t dead, uint64_t *seen,
+                           struct uf_table_recovery *done)
+{
+    for (uint32_t i = 0; i < UF_TABLE_SLOTS; i++) {
+        uint64_t head = atomic_load_explicit(&table->bucket[bucket].head, memory_order_acquire);
+        _Atomic uint64_t *slot = uf_table_slot(table, bucket, head, i);
+        uint64_t word = slot == NULL ? 0 : atomic_load_explicit(slot, memory_order_acquire);
+        if (word == 0) {
+            continue;
+        }
+        if (uf_word_is_deleted(word)) {
+            uf_table_finish_delete(table, bucket, i, word);
+            done->emptied++;
+            continue;
+        }
+        uint32_t handle = (uint32_t)word & ((1u << UF_HANDLE_BITS) - 1);
+        const struct uf_value *value = uf_pool_block(table->pool, handle);
+        if (value == NULL) {
+            continue;
+        }
+        uint64_t owner = atomic_load_explicit(&value->owner, memory_order_acquire);
+        bool reserved = (uf_head_valid(head) >> i & 1) == 0;
+        if (reserved && uf_word_owner(owner) == dead && uf_word_state(owner) == UF_BLOCK_TABLE &&
+            uf_table_word(word >> 48, owner, handle) == word) {
+            /* T1 was its last step. Release and failure: as its withdrawal. */
+            atomic_compare_exchange_strong_explicit(slot, &word, 0, memory_order_release,
+                                                    memory_order_relaxed);
+            UF_STEP(T11);
+            done->emptied++;
+            continue;
+        }
+        uf_pool_seen(table->pool, seen, handle, true);
+    }
+}
+
+void uf_table_recover(struct uf_table *table, uint32_t dead, uint64_t intent, uint64_t *seen,
+                      struct uf_table_recovery *done)
+{
+    struct uf_pool *pool = table->pool;
+    *done = (struct uf_table_recovery){0};
+    for (uint32_t e = 0; e < table->extensions; e++) {
+        uint64_t owner = atomic_load_explicit(&table->extension_owner[e], memory_order_acquire);
+        if (owner >> 32 != dead || owner == 0) {
+            continue;
+        }
+        uint32_t bucket = (uint32_t)owner - 1;
+        bool used = bucket < table->buckets &&
+                    uf_head_extension(atomic_load_explicit(&table->bucket[bucket].head,
+                                                           memory_order_acquire)) == e + 1;
+        /* A store: its claimer is dead and we hold its lock. */
+        atomic_store_explicit(&table->extension_owner[e], used ? (uint64_t)bucket + 1 : 0,
+                              memory_order_release);
+    }
+    for (uint32_t b = 0; b < table->buckets; b++) {
+        recover_bucket(table, b, dead, seen, done);
+    }
+    for (uint32_t c = 0; c < pool->classes; c++) {
+        for (uint32_t i = 0; i < pool->class[c].count; i++) {
+            uint32_t handle = uf_handle(c, i);
+            const struct uf_value *value = uf_pool_block(pool, handle);
+            uint64_t word = atomic_load_explicit(&value->owner, memory_order_acquire); /* W2 */
+            uint32_t state = uf_word_state(word);
+            bool its =
+                uf_word_owner(word) == dead && (state == UF_BLOCK_OWNED || state == UF_BLOCK_TABLE);
+            bool meant = state == UF_BLOCK_TABLE && uf_table_stamp(word, handle) == intent;
+            if ((its || meant) &&
+                (state == UF_BLOCK_OWNED || !uf_pool_seen(pool, seen, handle, false))) {
+                done->freed += uf_pool_reclaim(pool, handle, word);
+            }
+        }
+    }
+    uf_pool_repair(pool);
+}

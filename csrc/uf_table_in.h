@@ -1,0 +1,103 @@
+/* uf_table_in.h -- what the table's sources share: words, finding a key, finishing a delete.
+ * The contract is uf_table.h. */
+#ifndef UF_TABLE_IN_H
+#define UF_TABLE_IN_H
+
+#include "uf_table.h"
+
+#define UF_WORD_DELETED (1ull << 47)
+#define UF_WORD_VERSION_BITS 21u
+
+/* A key's entry, as it was found. */
+struct uf_found {
+    uint64_t head;  /* of the bucket, when the search began */
+    uint64_t word;  /* the slot's */
+    uint64_t owner; /* the block's owner word: unchanged, the entry is whole */
+    _Atomic uint64_t *slot;
+    struct uf_value *value;
+    uint32_t bucket;
+    uint32_t index; /* of the slot in the bucket, 7 and more in the extension */
+    uint32_t handle;
+};
+
+static inline uint64_t uf_head_next(uint64_t head, uint64_t extension, uint32_t valid)
+{
+    return ((head >> 35) + 1) << 35 | extension << 15 | valid;
+}
+static inline uint32_t uf_head_extension(uint64_t head)
+{
+    return (uint32_t)(head >> 15) & 0xfffff;
+}
+static inline uint32_t uf_head_valid(uint64_t head)
+{
+    return (uint32_t)head & 0x7fff;
+}
+
+static inline uint64_t uf_table_word(uint64_t hash, uint64_t owner, uint32_t handle)
+{
+    uint64_t version = uf_word_version(owner) & ((1ull << UF_WORD_VERSION_BITS) - 1);
+    return (hash & 0xffff) << 48 | version << UF_HANDLE_BITS | handle;
+}
+static inline bool uf_word_is_deleted(uint64_t word)
+{
+    return (word & UF_WORD_DELETED) != 0;
+}
+static inline uint64_t uf_table_stamp(uint64_t owner, uint32_t handle)
+{
+    return uf_word_version(owner) << UF_HANDLE_BITS | handle;
+}
+
+/* The slot's address, or NULL when the head names an extension that the table has not. */
+static inline _Atomic uint64_t *uf_table_slot(const struct uf_table *table, uint32_t bucket,
+                                              uint64_t head, uint32_t index)
+{
+    if (UF_LIKELY(index < UF_BUCKET_SLOTS)) {
+        return &table->bucket[bucket].slot[index];
+    }
+    uint32_t extension = uf_head_extension(head);
+    if (extension == 0 || extension > table->extensions || index >= UF_TABLE_SLOTS) {
+        return NULL;
+    }
+    return &table->extension[extension - 1].slot[index - UF_BUCKET_SLOTS];
+}
+
+static inline bool uf_table_is_still(const struct uf_found *found)
+{
+    /* V4. Relaxed is enough: the word loads before it are acquire, so it comes after them. */
+    return atomic_load_explicit(&found->value->owner, memory_order_relaxed) == found->owner;
+}
+
+static inline void uf_table_describe(const struct uf_found *found, struct uf_entry *entry)
+{
+    const struct uf_value *value = found->value;
+    /* V4, each. Acquire: the owner word is read again after them. */
+    entry->stamp = uf_table_stamp(found->owner, found->handle);
+    entry->handle = found->handle;
+    entry->value_bytes = atomic_load_explicit(&value->value_bytes, memory_order_acquire);
+    entry->space_bytes = atomic_load_explicit(&value->space_bytes, memory_order_acquire);
+    entry->key_bytes = atomic_load_explicit(&value->key_bytes, memory_order_acquire);
+    entry->expires_ns = atomic_load_explicit(&value->expires_ns, memory_order_acquire);
+    entry->tag = atomic_load_explicit(&value->tag, memory_order_acquire);
+}
+
+/* Copy between a block's payload and private memory, by words, each acquire or release (V3, V4).
+ * offset: a multiple of 8. */
+UF_API void uf_table_load(void *out, const struct uf_value *value, uint64_t offset, uint64_t bytes);
+UF_API void uf_table_store(struct uf_value *value, uint64_t offset, const void *data,
+                           uint64_t bytes);
+
+/* The entry in one slot, if it is valid and not deleted. */
+UF_API bool uf_table_look(const struct uf_table *table, uint32_t bucket, uint32_t index,
+                          struct uf_found *found);
+/* The key's entry. MISSING fills in head and bucket: the key was not in it at that head. */
+UF_API int uf_table_find(const struct uf_table *table, const struct uf_key *key,
+                         struct uf_found *found);
+/* Say in our process slot which block we are about to unlink; UF_HANDLE_NONE: none. */
+UF_API void uf_table_intend(struct uf_table *table, uint32_t handle, uint64_t owner);
+/* The block of a word that we took out of a slot: ours, and back to the pool. */
+UF_API void uf_table_retire(struct uf_table *table, uint32_t handle);
+/* T5 and T6 for a slot that holds the deleted word `word`. Anybody may. */
+UF_API void uf_table_finish_delete(struct uf_table *table, uint32_t bucket, uint32_t index,
+                                   uint64_t word);
+
+#endif
