@@ -18,17 +18,16 @@ from shm import MARKER, wait_for_leftovers
 
 __all__: list[str] = []
 
-ROOT = Path(__file__).resolve().parent.parent
-
 
 def pytest_configure(config: pytest.Config) -> None:
     spec = importlib.util.find_spec("ultrafast")
     if spec is None:
         raise pytest.UsageError("ultrafast is not installed here: run tools/test, or pip install .")
-    if spec.origin and Path(spec.origin).is_relative_to(ROOT / "ultrafast"):
+    doors = Path(spec.origin or "").parent / "core"
+    if list(doors.glob("*.pyx")) and not list(doors.glob("*.so")):
         raise pytest.UsageError(
-            "the checkout's ultrafast is first on sys.path, and its doors are not compiled: "
-            "run `pytest`, not `python -m pytest`, and unset PYTHONPATH"
+            f"{doors.parent} is first on sys.path, and its doors are not compiled: run `pytest`, "
+            "not `python -m pytest`, and unset PYTHONPATH"
         )
     os.environ["PYTHONFAULTHANDLER"] = "1"  # a child that crashes says where
     os.environ[MARKER] = str(os.getpid())  # and is known as ours

@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 
-from house.tree import ROOT, files, read
+from house.tree import ROOT, files, own_header, read
 
 # --- C: a header includes only headers that uf.h includes before it -------------------------------
 
@@ -27,12 +27,14 @@ def c_order(uf_h: str) -> list[str]:
 
 
 def c_violations(name: str, text: str, order: Sequence[str]) -> Iterator[str]:
-    own = re.sub(r"\.c$", ".h", name)
+    own = own_header(name, text, order)
     if own not in order:
         yield f"{name}: csrc/uf.h does not include {own}"
         return
-    # A header uses what stands before it; a source also uses its own header.
-    usable = order[: order.index(own) + (1 if name.endswith(".c") else 0)]
+    # A header uses what stands before it; a structure's sources also use its own two headers.
+    usable = list(order[: order.index(own)])
+    if name != own:
+        usable += [own, own.replace(".h", "_in.h")]
     for project, system in INCLUDE.findall(text):
         if project and project not in usable:
             yield f"{name}: includes {project}, which does not stand before it in csrc/uf.h"
@@ -61,12 +63,16 @@ def test_c_rule_sees_violations() -> None:
     assert order == ["uf_line.h", "uf_pool.h", "uf_ring.h"]
     assert list(c_violations("uf_pool.h", '#include "uf_ring.h"\n', order))
     assert list(c_violations("uf_pool.c", '#include "uf_ring.h"\n', order))
+    assert list(c_violations("uf_pool.c", '#include "uf_ring_in.h"\n', order))
+    assert list(c_violations("uf_pool_in.h", '#include "uf_ring.h"\n', order))
+    assert list(c_violations("uf_extra.c", '#include "uf_pool.h"\n#include "uf_ring.h"\n', order))
     assert list(c_violations("uf_pool.c", "#include <stdlib.h>\n", order))
     assert list(c_violations("uf_pool.c", "x = malloc(4);", order))
     assert list(c_violations("uf_new.h", "", order))
-    assert not list(
-        c_violations("uf_pool.c", '#include "uf_pool.h"\n/* free() is for others */\n', order)
-    )
+    good = '#include "uf_line.h"\n#include "uf_pool.h"\n/* free() is for others */\n'
+    assert not list(c_violations("uf_pool.c", good, order))
+    assert not list(c_violations("uf_pool_in.h", good, order))
+    assert not list(c_violations("uf_extra.c", '#include "uf_pool_in.h"\n' + good, order))
 
 
 # --- Cython: doors onto the core, standing on each other, the errors and nothing else -------------

@@ -1,12 +1,13 @@
 """The files of the checkout, as git sees them. Stands on git and pathlib; reads, never writes."""
 
 import os
+import re
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
-__all__ = ["ROOT", "files", "read"]
+__all__ = ["ROOT", "files", "own_header", "read"]
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,3 +44,16 @@ def files(*suffixes: str, under: str = "") -> Iterator[str]:
 def read(name: str) -> str:
     """The text of a file of the checkout."""
     return (ROOT / name).read_text(encoding="utf-8")
+
+
+def own_header(name: str, text: str, order: Sequence[str]) -> str:
+    """The header of `order` that a C file belongs to.
+
+    That of its name; for what a structure's own sources share (uf_x_in.h), uf_x.h; for a source
+    named otherwise, the first header that it includes.
+    """
+    header = re.sub(r"(_in)?\.[ch]$", ".h", name)
+    if header in order or name.endswith(".h"):
+        return header
+    included = re.findall(r'^#include "([^"]+)"', text, re.MULTILINE)
+    return re.sub(r"_in\.h$", ".h", included[0]) if included else header
