@@ -40,13 +40,21 @@ int uf_bell_sleep(_Atomic uint32_t *bell, uint32_t armed, uint64_t timeout_ns)
 
 int uf_bell_open_pipe(const char *path)
 {
-    struct stat st;
     if (mkfifo(path, 0600) != 0 && errno != EEXIST) {
         return errno == EACCES || errno == EROFS ? UF_DENIED : UF_SYSTEM;
     }
+    return uf_bell_find_pipe(path);
+}
+
+int uf_bell_find_pipe(const char *path)
+{
+    struct stat st;
     /* Both ends open for reading and writing: no end of file, no SIGPIPE when the other end dies. */
     int fd = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC | O_NOFOLLOW);
     if (fd < 0) {
+        if (errno == ENOENT) {
+            return UF_MISSING;
+        }
         return errno == ELOOP || errno == EACCES ? UF_DENIED : UF_SYSTEM;
     }
     if (fstat(fd, &st) != 0 || !S_ISFIFO(st.st_mode) || st.st_uid != geteuid()) {

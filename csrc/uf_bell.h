@@ -21,7 +21,8 @@
  *            so sleeps are taken in slices of UF_BELL_SLICE_NS and look again after each.
  *            Receiver dies: the next one arms anew. The pipe's file stays, as the queue does.
  * ORDER      L1 push seq_cst, word load seq_cst <-> L2 word store seq_cst, ring load seq_cst
- * ERRORS     TIMEOUT, INTERRUPTED from sleep; DENIED: something else stands at the pipe's path.
+ * ERRORS     TIMEOUT, INTERRUPTED from sleep. DENIED: something else stands at the pipe's path.
+ *            MISSING: no pipe there, from find.
  * SOURCE     The store-load handshake is Dekker's. Futex: Franke, Russell & Kirkwood 2002. A FIFO file
  *            rather than an eventfd, because a process that is nobody's child can open it by name.
  */
@@ -40,8 +41,10 @@ UF_API void uf_bell_disarm(_Atomic uint32_t *bell);
 /* Sleep on an armed FUTEX bell until it is rung or `timeout_ns` has passed: OK, TIMEOUT,
  * INTERRUPTED. One slice at most. Call it without the interpreter's lock. */
 UF_API int uf_bell_sleep(_Atomic uint32_t *bell, uint32_t armed, uint64_t timeout_ns);
-/* Open (and make, if need be) the pipe file, for either end. The descriptor, or a status. */
+/* Open the pipe file. The receiver makes it before it arms; a sender only finds it, so that none is
+ * left behind after the region: MISSING then, and nobody sleeps. The descriptor, or a status. */
 UF_API int uf_bell_open_pipe(const char *path);
+UF_API int uf_bell_find_pipe(const char *path);
 /* Take what was written into the pipe. */
 UF_API void uf_bell_drain_pipe(int fd);
 /* Wake whoever sleeps, `seen` being the word after the push. pipe: the open pipe, or -1. */

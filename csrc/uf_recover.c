@@ -49,19 +49,20 @@ static void recover_block(struct uf_queues *queues, uint32_t handle, uint32_t de
     if (uf_word_owner(word) != dead) {
         return;
     }
-    if (uf_word_state(word) == UF_BLOCK_OWNED) {
-        if (uf_pool_seen(queues->pool, seen, handle, false)) {
-            /* W1. Sent before its sender died. Release and failure: a receiver that took it
-             * meanwhile has written its own name, which stays. */
-            atomic_compare_exchange_strong_explicit(&message->owner, &word,
-                                                    uf_word_as(word, UF_BLOCK_RING, 0, 0),
-                                                    memory_order_release, memory_order_relaxed);
-        } else {
-            done->freed += uf_pool_reclaim(queues->pool, handle, word);
-        }
+    uint32_t state = uf_word_state(word);
+    if (state != UF_BLOCK_OWNED && state != UF_BLOCK_TAKEN) {
         return;
     }
-    if (uf_word_state(word) != UF_BLOCK_TAKEN) {
+    if (uf_pool_seen(queues->pool, seen, handle, false)) {
+        /* W1. Sent before its sender died, or taken and sent on. Release and failure: a receiver that
+         * took it meanwhile has written its own name, which stays. */
+        atomic_compare_exchange_strong_explicit(&message->owner, &word,
+                                                uf_word_as(word, UF_BLOCK_RING, 0, 0),
+                                                memory_order_release, memory_order_relaxed);
+        return;
+    }
+    if (state == UF_BLOCK_OWNED) {
+        done->freed += uf_pool_reclaim(queues->pool, handle, word);
         return;
     }
     if ((message->flags & UF_MESSAGE_ONCE) != 0 || queue >= queues->count) {

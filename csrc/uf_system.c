@@ -189,7 +189,7 @@ int uf_system_attach(struct uf_system *system, const char *path, uint32_t role, 
     return status;
 }
 
-void uf_system_close(struct uf_system *system)
+void uf_system_abandon(struct uf_system *system)
 {
     if (system->region.base == NULL) {
         return;
@@ -197,10 +197,20 @@ void uf_system_close(struct uf_system *system)
     if (system->joined && system->region.fd >= 0) {
         uf_pool_flush(&system->messages);
         uf_pool_flush(&system->values);
-        uf_owner_leave(&system->self);
     }
     system->joined = false;
-    uf_region_close(&system->region);
+    uf_region_close(&system->region); /* the lock goes with its descriptor: the slot reads as dead */
+}
+
+void uf_system_close(struct uf_system *system)
+{
+    if (system->joined && system->region.fd >= 0) {
+        uf_pool_flush(&system->messages);
+        uf_pool_flush(&system->values);
+        uf_owner_leave(&system->self);
+        system->joined = false;
+    }
+    uf_system_abandon(system);
 }
 
 uint64_t uf_system_scratch_bytes(const struct uf_system *system)

@@ -71,6 +71,9 @@ UF_API int uf_system_attach(struct uf_system *system, const char *path, uint32_t
                             bool read_only, uint64_t wall_ns, uint64_t pid);
 /* Give everything back, leave, unmap. May be called twice. */
 UF_API void uf_system_close(struct uf_system *system);
+/* As close, but keep the slot: taken messages that were not given back are for recovery, which hands
+ * them to their queue's next receiver. May be called twice. */
+UF_API void uf_system_abandon(struct uf_system *system);
 /* Private memory that recover wants, zeroed, 8-aligned. */
 UF_API uint64_t uf_system_scratch_bytes(const struct uf_system *system);
 /* Mend the dead slot. MISSING: it is alive or free. BUSY: another process mends it. The caller rings
