@@ -1,26 +1,243 @@
 """Every way a call of ours can fail: one class per cause.
 
 All derive from `UltrafastError` and from the builtin people already catch, and can be made from
-their message alone. Stands on nothing.
+their message alone. Those of the core carry its status. Stands on nothing.
 """
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 __all__ = [
+    "AgentGone",
+    "Contended",
+    "EntryExists",
+    "EntryMissing",
     "FileOutsideRoot",
+    "ForkedRegion",
+    "Interrupted",
+    "InvalidArgument",
+    "MessageTooBig",
     "ModelAuthError",
     "ModelError",
     "ModelOverloaded",
     "ModelRateLimited",
+    "NoAgentSlot",
+    "NoSlot",
+    "NotARegion",
+    "PayloadTooBig",
+    "PoolExhausted",
+    "QueueEmpty",
+    "QueueFull",
+    "RegionClosed",
+    "RegionCorrupt",
+    "RegionDenied",
+    "RegionError",
+    "RegionExists",
+    "RegionLayoutMismatch",
+    "RegionMissing",
+    "RegionNoSpace",
+    "RegionReadOnly",
+    "RegionTruncated",
+    "StoreFull",
+    "SystemCallFailed",
     "TaskFailed",
     "TaskInvalid",
     "TaskTimeout",
+    "Timeout",
     "UltrafastError",
+    "ValueTooBig",
 ]
 
 
 class UltrafastError(Exception):
     """Base of every error raised by this library."""
+
+
+# --- the core: one class for each status of csrc/uf_status.h
+
+
+class RegionError(UltrafastError, OSError):
+    """Anything wrong with the shared file itself, whether finding, making or using it."""
+
+
+class NotARegion(RegionError):
+    """The file is something else, or a region that its maker has not finished."""
+
+    status: ClassVar[int] = -10
+
+
+class RegionLayoutMismatch(RegionError):
+    """The region was made by another version of this library, whose layout differs."""
+
+    status: ClassVar[int] = -11
+
+
+class RegionTruncated(RegionError):
+    """The file is shorter than its header says: something cut it."""
+
+    status: ClassVar[int] = -12
+
+
+class RegionCorrupt(RegionError):
+    """Shared memory holds a value that no process of ours writes."""
+
+    status: ClassVar[int] = -9
+
+
+class RegionNoSpace(RegionError):
+    """The file system has less room than the region needs.
+
+    Attributes
+    ----------
+    free_bytes : int or None
+        What the file system had, where it was asked.
+    needed_bytes : int or None
+        What the region needs.
+    """
+
+    status: ClassVar[int] = -13
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        free_bytes: int | None = None,
+        needed_bytes: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.free_bytes = free_bytes
+        self.needed_bytes = needed_bytes
+
+
+class RegionDenied(RegionError, PermissionError):
+    """The file is another user's, is open to others, is a link, or may not be opened."""
+
+    status: ClassVar[int] = -14
+
+
+class RegionMissing(RegionError, FileNotFoundError):
+    """There is no region at this path."""
+
+    status: ClassVar[int] = -15
+
+
+class RegionReadOnly(RegionError, PermissionError):
+    """The region was attached for reading, and this would write."""
+
+    status: ClassVar[int] = -22
+
+
+class RegionClosed(RegionError):
+    """The region was closed by this process."""
+
+    status: ClassVar[int] = -21
+
+
+class ForkedRegion(RegionClosed):
+    """The region belongs to the parent: this process was forked from it, and must attach anew."""
+
+
+class SystemCallFailed(RegionError):
+    """The operating system refused a call; `errno` says which way."""
+
+    status: ClassVar[int] = -20
+
+
+class NoSlot(RegionError):
+    """A fixed number of places of the region is used up: processes, queues or agent types."""
+
+    status: ClassVar[int] = -16
+
+
+class EntryExists(UltrafastError, ValueError):
+    """There already is such an entry, or it has changed since it was read."""
+
+    status: ClassVar[int] = -4
+
+
+class RegionExists(RegionError, FileExistsError):
+    """There already is a region at this path."""
+
+
+class EntryMissing(UltrafastError, LookupError):
+    """There is no such entry."""
+
+    status: ClassVar[int] = -3
+
+
+class QueueFull(UltrafastError, BlockingIOError):
+    """The queue has no room at this priority."""
+
+    status: ClassVar[int] = -1
+
+
+class QueueEmpty(UltrafastError, BlockingIOError):
+    """There is nothing to take."""
+
+    status: ClassVar[int] = -2
+
+
+class Contended(UltrafastError, BlockingIOError):
+    """Others changed the same words at every one of a bounded number of attempts."""
+
+    status: ClassVar[int] = -8
+
+
+class PoolExhausted(UltrafastError, MemoryError):
+    """Every block of this size, and of the next larger ones, is in use."""
+
+    status: ClassVar[int] = -5
+
+
+class StoreFull(UltrafastError, MemoryError):
+    """The table has no room for another key in this key's bucket."""
+
+    status: ClassVar[int] = -24
+
+
+class NoAgentSlot(UltrafastError, RuntimeError):
+    """Every agent record is in use."""
+
+    status: ClassVar[int] = -23
+
+
+class AgentGone(UltrafastError, LookupError):
+    """The id names an agent that is no more; it is never given to another."""
+
+    status: ClassVar[int] = -7
+
+
+class PayloadTooBig(UltrafastError, ValueError):
+    """The payload is larger than the largest block."""
+
+    status: ClassVar[int] = -6
+
+
+class MessageTooBig(PayloadTooBig):
+    """A message larger than the largest block for messages."""
+
+
+class ValueTooBig(PayloadTooBig):
+    """A value that with its key is larger than the largest block for values."""
+
+
+class InvalidArgument(UltrafastError, ValueError):
+    """An argument is out of its range."""
+
+    status: ClassVar[int] = -17
+
+
+class Timeout(UltrafastError, TimeoutError):
+    """The deadline passed."""
+
+    status: ClassVar[int] = -18
+
+
+class Interrupted(UltrafastError, InterruptedError):
+    """A signal ended the wait, and its handler did not say how to go on."""
+
+    status: ClassVar[int] = -19
 
 
 class TaskInvalid(UltrafastError, ValueError):
