@@ -21,6 +21,8 @@ BODY = {
     "messages": [{"role": "user", "content": "Say hello"}],
 }
 
+SLOW = "loopback-slow-1000"
+
 
 @pytest.fixture(scope="module")
 def running():
@@ -235,6 +237,22 @@ def test_a_streamed_tool_call_carries_its_input(server):
         if event["type"] == "content_block_delta" and event["index"] == 1
     ]
     assert json.loads(delta["partial_json"]) == {"city": "Oslo"}
+
+
+def test_a_client_that_leaves_is_noticed(server):
+    host, port = server.base_url.removeprefix("http://").split(":")
+    connection = http.client.HTTPConnection(host, int(port))
+    connection.request("POST", "/v1/messages", json.dumps({**BODY, "model": SLOW}), KEY)
+    while not server.statistics().in_flight:
+        time.sleep(0.01)
+    connection.close()
+    while server.statistics().in_flight:
+        time.sleep(0.01)
+    assert server.statistics().by_status == {"499": 1}
+
+
+def test_a_slow_answer_comes_after_all(server):
+    assert post(server, {**BODY, "model": "loopback-slow-0.1"})[0] == 200
 
 
 def test_records_say_what_was_asked(server):

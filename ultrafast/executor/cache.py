@@ -38,7 +38,15 @@ _FORMAT = 1
 
 
 class TTLStatistics(msgspec.Struct, frozen=True, kw_only=True):
-    """What a `TTLMap` has done."""
+    """What a `TTLMap` has done.
+
+    Attributes
+    ----------
+    entries, hits, misses : int
+        Entries now, expired ones included; questions answered with a value, and without.
+    expired, evicted : int
+        Entries dropped because their time was over, and because the map was full.
+    """
 
     entries: int
     hits: int
@@ -150,7 +158,15 @@ class CacheStore(Protocol):
 
 
 class LocalStore:
-    """A `CacheStore` in this process, over a `TTLMap`."""
+    """A `CacheStore` in this process, over a `TTLMap`.
+
+    Parameters
+    ----------
+    max_entries : int
+        How many are kept.
+    clock : callable
+        Seconds that never go back.
+    """
 
     def __init__(
         self, *, max_entries: int = 1024, clock: Callable[[], float] = time.monotonic
@@ -171,6 +187,15 @@ def request_key(request: ModelRequest) -> str:
 
     Deadlines, retries and turns are left out, because they change whether there is an answer and
     not which.
+
+    Parameters
+    ----------
+    request : ModelRequest
+
+    Returns
+    -------
+    str
+        Forty hexadecimal digits.
     """
     decisive = (
         _FORMAT,
@@ -185,7 +210,15 @@ def request_key(request: ModelRequest) -> str:
 
 
 class CacheStatistics(msgspec.Struct, frozen=True, kw_only=True):
-    """What a `ResultCache` has done; `errors` are a store's failures, and entries not readable."""
+    """What a `ResultCache` has done.
+
+    Attributes
+    ----------
+    hits, misses, stored : int
+        Answers found, not found, and kept.
+    errors : int
+        Failures of the store, and entries that could not be read.
+    """
 
     hits: int
     misses: int

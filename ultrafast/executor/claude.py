@@ -51,8 +51,19 @@ _LOCAL_HOSTS = ("127.0.0.1", "::1", "localhost")
 class PoolStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """Counts since the pool was made.
 
-    `attempts` are requests that reached for the network, retries included; `cost_usd` sums those
-    answers whose model has a price, and `unpriced` counts the others from the API.
+    Attributes
+    ----------
+    calls, completed, failed, in_flight : int
+        Calls begun, answered, ended by an error, and under way. A cancelled call is none of the
+        last three.
+    attempts : int
+        Requests sent, retries and turns included.
+    usage : Usage
+        Tokens of all answers.
+    cost_usd, unpriced : float, int
+        Sum over the answers whose model has a price, and how many from the API have none.
+    errors : dict of str to int
+        Failures by the name of their class.
     """
 
     calls: int

@@ -28,8 +28,22 @@ __all__ = ["ExecutorStatistics", "OptimizedExecutor", "failed_result"]
 class ExecutorStatistics(msgspec.Struct, frozen=True, kw_only=True):
     """Counts since the executor was made.
 
-    submitted = ok + failed + cancelled + in_flight. `cached` and `shared` are part of `ok`;
-    `waiting` is part of `in_flight`.
+    submitted = ok + failed + cancelled + in_flight.
+
+    Attributes
+    ----------
+    submitted, ok, failed, cancelled, in_flight : int
+        Tasks, by what became of them.
+    waiting : int
+        Requests in the queue for a place.
+    cached, shared : int
+        Of `ok`: answered from the cache, or by an identical request already under way.
+    attempts : int
+        Requests sent, retries and turns included, whatever came of them.
+    usage, cost_usd : Usage, float
+        Spent, also on answers that were no results.
+    errors : dict of str to int
+        Failures by the name of their class.
     """
 
     submitted: int
@@ -360,6 +374,21 @@ def failed_result(
     task: Task, error: BaseException, *, duration_s: float = 0.0, agent: str | None = None
 ) -> Result:
     """The result of a task that raised.
+
+    Parameters
+    ----------
+    task : Task
+    error : BaseException
+        What it raised.
+    duration_s : float
+        How long it had run.
+    agent : str, optional
+        Who did it.
+
+    Returns
+    -------
+    Result
+        With status `failed`.
 
     Examples
     --------

@@ -30,7 +30,15 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class FileStatistics(msgspec.Struct, frozen=True, kw_only=True):
-    """What an `AsyncFileManager` has done."""
+    """What an `AsyncFileManager` has done.
+
+    Attributes
+    ----------
+    reads, writes, bytes_read, bytes_written : int
+        Those that succeeded; an append is a write.
+    refused : int
+        Paths that led out of the root.
+    """
 
     reads: int
     writes: int

@@ -20,7 +20,13 @@ Tool: TypeAlias = Callable[..., Awaitable[str]]
 
 
 class Message(msgspec.Struct, frozen=True):
-    """One turn of a conversation."""
+    """One turn of a conversation.
+
+    Parameters
+    ----------
+    role : {"user", "assistant"}
+    content : str
+    """
 
     role: Literal["user", "assistant"]
     content: str
@@ -29,7 +35,25 @@ class Message(msgspec.Struct, frozen=True):
 class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that decides an answer, and how long to try for it.
 
-    `timeout_s` bounds the whole call, retries and tools included. `tools` run in this process.
+    Parameters
+    ----------
+    model : str
+    messages : tuple of Message
+        The conversation so far; the last turn is the user's.
+    system : str
+        Who the model is to be.
+    max_tokens : int
+        Upper bound of the answer, thinking included.
+    effort : str, optional
+        How much to think; the model's own default when not given.
+    timeout_s : float
+        Bound of the whole call, retries and tools included.
+    max_retries : int
+        Further attempts after a passing failure.
+    max_turns : int
+        Requests at most when there are tools.
+    tools : tuple of async functions
+        What the model may call; they run in this process.
     """
 
     model: str
@@ -44,7 +68,23 @@ class ModelRequest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Completion(msgspec.Struct, frozen=True, kw_only=True):
-    """A whole answer: its text, who gave it, why it ended, what it took."""
+    """A whole answer.
+
+    Parameters
+    ----------
+    text, model, stop_reason : str
+        What was said, by whom, and why it ended there.
+    usage : Usage
+        Tokens, summed over all turns.
+    cost_usd : float, optional
+        None where no price is known or nothing was charged.
+    attempts : int
+        Requests made for it, retries and turns included.
+    request_id : str, optional
+        What the API's support asks for.
+    via : str
+        `api`, `loopback` or `scripted`.
+    """
 
     text: str
     model: str

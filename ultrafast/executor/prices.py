@@ -22,8 +22,16 @@ _MILLION = 1_000_000
 class Price(msgspec.Struct, frozen=True, kw_only=True):
     """USD per million tokens of one model.
 
-    Where `long_prompt` is given, a request whose prompt (cached parts included) exceeds
-    `long_prompt_tokens` is charged by it entirely. Cache writes are those kept for five minutes.
+    Parameters
+    ----------
+    input, output : float
+        Of the prompt's new tokens, and of the answer's.
+    cache_read, cache_write : float
+        Of the prompt's tokens read from the API's prompt cache, and of those written to it for
+        five minutes.
+    long_prompt_tokens, long_prompt : int, Price, optional
+        A request whose prompt (cached parts included) is longer than this is charged by this other
+        price entirely.
     """
 
     input: float
@@ -61,6 +69,19 @@ PRICES: dict[str, Price] = {
 
 def cost_usd(model: str, usage: Usage, prices: Mapping[str, Price] = PRICES) -> float | None:
     """What one request cost, or None when the model's price is not known.
+
+    Parameters
+    ----------
+    model : str
+        As the answer names it.
+    usage : Usage
+        Of one request: with a price for long prompts, a sum over requests would be charged wrongly.
+    prices : mapping of str to Price
+
+    Returns
+    -------
+    float or None
+        USD.
 
     Examples
     --------

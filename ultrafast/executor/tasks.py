@@ -108,7 +108,15 @@ class Task(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """Tokens as the API counted them; `+` adds two."""
+    """Tokens as the API counted them; `+` adds two.
+
+    Parameters
+    ----------
+    input_tokens, output_tokens : int
+        Of the request beyond what its cache held, and of the answer, thinking included.
+    cache_read_tokens, cache_write_tokens : int
+        Of the request, read from and written to the API's own prompt cache.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0

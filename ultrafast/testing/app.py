@@ -33,6 +33,7 @@ from ultrafast.testing.wire import (
 __all__ = ["make_app"]
 
 _KEPT_RECORDS = 1000
+_DISCONNECT_CHECK_S = 0.02
 _MAX_BODY_BYTES = 32 * 1024 * 1024  # the API's own limit for a request
 
 
@@ -140,6 +141,17 @@ async def _read(request: Request) -> MessagesBody:
     return body
 
 
+async def _left(request: Request, within_s: float) -> bool:
+    """Wait, and say whether the client has gone meanwhile."""
+    try:
+        async with asyncio.timeout(within_s):
+            while not await request.is_disconnected():
+                await asyncio.sleep(_DISCONNECT_CHECK_S)
+    except TimeoutError:
+        return False
+    return True
+
+
 def _respond(body: MessagesBody, fault: Fault | None, request_id: str) -> Response:
     headers = {"request-id": request_id}
     kind = fault.kind if fault is not None else None
@@ -193,8 +205,8 @@ def make_app() -> Starlette:
             try:
                 body = await _read(request)
                 fault = state.take_fault(body, request.headers.get(HEADER))
-                if fault is not None and fault.delay_s:
-                    await asyncio.sleep(fault.delay_s)
+                if fault is not None and fault.delay_s and await _left(request, fault.delay_s):
+                    return Response(status_code=status)
                 response = _respond(body, fault, request_id)
             except _Refused as refused:
                 response = _error(refused.status, str(refused), request_id, None)

@@ -73,6 +73,15 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 def parse_fault(word: str) -> Fault | None:
     """The fault a word stands for, or None when it is no such word.
 
+    Parameters
+    ----------
+    word : str
+        One of those that the module lists.
+
+    Returns
+    -------
+    Fault or None
+
     Examples
     --------
     >>> parse_fault("status-529").status

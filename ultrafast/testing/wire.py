@@ -107,7 +107,19 @@ class MessagesBody(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
 
 
 class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One request as the server saw it, and what it answered."""
+    """One request as the server saw it, and what it answered.
+
+    Attributes
+    ----------
+    path, status : str, int
+        What was asked for, and the answer's status; 499 when the client left before it.
+    model, stream, system, text : str, bool, str, str
+        From the request's body; `text` is that of all messages.
+    retry : int
+        Which retry the SDK says it is; 0 is the first attempt.
+    fault : str, optional
+        Kind of the fault it met.
+    """
 
     path: str
     status: int
@@ -120,7 +132,17 @@ class RequestRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ServerStatistics(msgspec.Struct, frozen=True, kw_only=True):
-    """Counts since the start or the last reset."""
+    """Counts since the start or the last reset.
+
+    Attributes
+    ----------
+    requests, by_status : int, dict of str to int
+        Requests answered, in all and by the answer's status.
+    in_flight, peak_in_flight : int
+        Requests not yet answered, now and at most.
+    faults_waiting : int
+        Requests that the rest of the script will meet.
+    """
 
     requests: int
     by_status: dict[str, int]
