@@ -134,6 +134,11 @@ bool uf_owner_alive(const struct uf_self *self, uint32_t slot)
     if (slot == self->slot) {
         return true; /* our own lock does not show to ourselves */
     }
+    /* Relaxed: DEAD stays DEAD until the slot is free; the lock is then its recoverer's. */
+    if (phase_of(atomic_load_explicit(&self->owner[slot].state, memory_order_relaxed)) ==
+        UF_PHASE_DEAD) {
+        return false;
+    }
     struct flock lock = byte_of(self, slot, F_WRLCK);
     if (fcntl(self->fd, F_OFD_GETLK, &lock) != 0) {
         return true; /* the kernel would not say: never call a process dead on that */
@@ -169,7 +174,13 @@ int uf_owner_begin_recovery(struct uf_self *self, uint32_t slot)
         return UF_MISSING; /* relaxed: a hint, and freeing it needs the lock */
     }
     if (!try_lock(self, slot)) {
-        return errno == EAGAIN || errno == EACCES ? UF_BUSY : UF_SYSTEM;
+        if (errno != EAGAIN && errno != EACCES) {
+            return UF_SYSTEM;
+        }
+        /* Relaxed: an answer for the caller, from which nothing is inferred. A recoverer that has
+         * the lock but has not yet said DEAD passes for the living. */
+        uint64_t now = atomic_load_explicit(&owner->state, memory_order_relaxed);
+        return phase_of(now) == UF_PHASE_DEAD ? UF_BUSY : UF_MISSING;
     }
     /* Acquire: everything the dead process released with its last stores is seen. */
     uint64_t state = atomic_load_explicit(&owner->state, memory_order_acquire);
