@@ -53,10 +53,19 @@ int uf_ring_open(struct uf_ring *ring, void *area, uint32_t capacity)
     return UF_OK;
 }
 
-/* The first position after `at` that may still be open, when at's slot is `ahead` laps ahead. */
-static inline uint64_t past(const struct uf_ring *ring, uint64_t at, int64_t ahead)
+/* The first position after `at` that may still be unfilled, when at's slot is `ahead` laps ahead:
+ * this slot was filled ahead - 1 times more, and positions are filled in order. */
+static inline uint64_t past_filled(const struct uf_ring *ring, uint64_t at, int64_t ahead)
 {
     uint64_t laps = ahead > 1 ? (uint64_t)ahead - 1 : 0;
+    return at + laps * ring->capacity + 1;
+}
+
+/* The first position after `at` that may still be uncleared. A lap less than above: claims are not
+ * cleared in order, and one that stands a lap behind (its claimer died, say) may be undone. */
+static inline uint64_t past_cleared(const struct uf_ring *ring, uint64_t at, int64_t ahead)
+{
+    uint64_t laps = ahead > 2 ? (uint64_t)ahead - 2 : 0;
     return at + laps * ring->capacity + 1;
 }
 
@@ -87,7 +96,7 @@ int uf_ring_push(struct uf_ring *ring, const uint32_t *handles, uint32_t count)
             continue;
         }
         if (ahead >= 0) {
-            tail = past(ring, tail, ahead); /* filled since the hint was moved */
+            tail = past_filled(ring, tail, ahead); /* filled since the hint was moved */
             continue;
         }
         uint64_t now = atomic_load_explicit(&shared->tail, memory_order_acquire); /* as above */
@@ -123,12 +132,20 @@ int uf_ring_claim(struct uf_ring *ring, uint32_t me, uint64_t *from, struct uf_c
         int64_t ahead = laps_ahead(uf_slot_version(word), lap_of(ring, at));
         uint32_t handle = uf_slot_handle(word);
         bool claimed = uf_slot_claimer(word) != UF_NOBODY;
-        if (ahead < 0) {
-            /* A lap behind: only a claim of the last lap, not yet cleared, can stand here. */
-            return claimed && ahead == -1 ? UF_EMPTY : UF_CORRUPT;
+        if (ahead < -1) {
+            return UF_CORRUPT;
+        }
+        if (ahead == -1) {
+            /* The last lap's claim stands here, so nothing newer does. Or it stood here when we
+             * passed it and was undone since: begin again, it is the oldest now. */
+            if (claimed) {
+                return UF_EMPTY;
+            }
+            at = atomic_load_explicit(&shared->head, memory_order_acquire); /* as above */
+            continue;
         }
         if (ahead > 0 || claimed) {
-            at = past(ring, at, ahead); /* cleared while the hint lags, or somebody has it */
+            at = past_cleared(ring, at, ahead); /* while the hint lags, or somebody has it */
             continue;
         }
         if (handle == UF_HANDLE_NONE) {
@@ -163,13 +180,14 @@ void uf_ring_advance(struct uf_ring *ring, uint64_t to)
     struct uf_ring_head *shared = ring->shared;
     uint64_t head = atomic_load_explicit(&shared->head, memory_order_acquire); /* as in claim */
     uint64_t at = head;
-    for (uint32_t seen = 0; at < to && seen < ring->capacity; seen++) {
+    for (uint32_t seen = 0; at < to && seen < 4 * ring->capacity; seen++) {
         /* Acquire: with help's release, carries what this clear published. */
         uint64_t word = atomic_load_explicit(slot_of(ring, at), memory_order_acquire);
-        if (laps_ahead(uf_slot_version(word), lap_of(ring, at)) < 1) {
+        int64_t ahead = laps_ahead(uf_slot_version(word), lap_of(ring, at));
+        if (ahead < 1) {
             break; /* claimed, not yet cleared */
         }
-        at++;
+        at = past_cleared(ring, at, ahead);
     }
     if (at != head) {
         help(&shared->head, head, at);
@@ -179,7 +197,7 @@ void uf_ring_advance(struct uf_ring *ring, uint64_t to)
 bool uf_ring_is_empty(struct uf_ring *ring)
 {
     uint64_t at = atomic_load_explicit(&ring->shared->head, memory_order_seq_cst);
-    for (uint32_t seen = 0; seen < 2 * ring->capacity; seen++) {
+    for (uint32_t seen = 0; seen < 4 * ring->capacity; seen++) {
         /* seq_cst: the receiver stored "asleep" before this load, the sender loads the bell after
          * its push; one of the two sees the other (uf_bell.h). */
         uint64_t word = atomic_load_explicit(slot_of(ring, at), memory_order_seq_cst);
@@ -191,7 +209,7 @@ bool uf_ring_is_empty(struct uf_ring *ring)
         if (ahead == 0 && !claimed) {
             return uf_slot_handle(word) == UF_HANDLE_NONE;
         }
-        at = past(ring, at, ahead);
+        at = past_cleared(ring, at, ahead);
     }
     return false; /* others work on it as we look: the caller had better look again */
 }

@@ -90,7 +90,7 @@ UF_API int uf_ring_push(struct uf_ring *ring, const uint32_t *handles, uint32_t 
 UF_API int uf_ring_claim(struct uf_ring *ring, uint32_t me, uint64_t *from, struct uf_claim *claim);
 /* Done with a claim: the slot is empty again. */
 UF_API void uf_ring_clear(struct uf_ring *ring, uint64_t position);
-/* Push the head hint over cleared slots, at most to `to`. */
+/* Push the head hint over cleared slots; it need not look beyond `to`. */
 UF_API void uf_ring_advance(struct uf_ring *ring, uint64_t to);
 /* True when a claim would have answered EMPTY. seq_cst, for the bell. */
 UF_API bool uf_ring_is_empty(struct uf_ring *ring);
