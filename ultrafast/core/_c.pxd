@@ -1,0 +1,246 @@
+# cython: language_level=3
+"""What the doors call of the core; the headers in csrc/ are the contract, this only quotes them.
+
+The one place with `cdef extern`. Structs show only the plain fields that a door reads or fills, and
+words that processes share stay behind `void *`, so no `_Atomic` crosses.
+"""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+cdef extern from "Python.h":
+    bint PyUnicode_IS_COMPACT_ASCII(object text)
+    void *PyUnicode_DATA(object text)
+    Py_ssize_t PyUnicode_GET_LENGTH(object text)
+    const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
+
+cdef extern from "uf.h" nogil:
+    # uf_status.h
+    enum:
+        UF_OK, UF_FULL, UF_EMPTY, UF_MISSING, UF_EXISTS, UF_NO_BLOCK, UF_TOO_BIG, UF_STALE
+        UF_BUSY, UF_CORRUPT, UF_NOT_REGION, UF_LAYOUT, UF_TRUNCATED, UF_NO_SPACE, UF_DENIED
+        UF_NO_REGION, UF_NO_SLOT, UF_INVALID, UF_TIMEOUT, UF_INTERRUPTED, UF_SYSTEM, UF_CLOSED
+        UF_READ_ONLY, UF_NO_AGENT_SLOT, UF_STORE_FULL
+        UF_STATUS_COUNT
+    const char *uf_status_sentence(int status)
+    const char *uf_status_name(int status)
+
+    # uf_region.h
+    enum:
+        UF_LAYOUT_VERSION
+    struct uf_region:
+        uint64_t bytes
+        uint64_t id
+        bint writable
+    void uf_region_close(uf_region *region)
+    void uf_region_forked(uf_region *region)
+
+    # uf_owner.h
+    enum:
+        UF_OWNERS_MAX, UF_PHASE_FREE, UF_PHASE_LIVE, UF_PHASE_DEAD
+    struct uf_self:
+        uint32_t count
+        uint32_t slot
+    struct uf_owner_info:
+        uint32_t phase
+        uint32_t role
+        uint32_t queue
+        uint32_t incarnation
+        uint64_t pid
+        uint64_t heartbeat_ns
+        uint64_t started_ns
+    void uf_owner_set_queue(uf_self *self, uint32_t queue_plus_one)
+    void uf_owner_beat(uf_self *self, uint64_t now_ns)
+    bint uf_owner_alive(const uf_self *self, uint32_t slot)
+    int uf_owner_read(const uf_self *self, uint32_t slot, uf_owner_info *info)
+
+    # uf_pool.h
+    enum:
+        UF_CLASSES, UF_BLOCK_HEAD, UF_MESSAGE_REDELIVERED, UF_MESSAGE_ONCE
+    struct uf_class_spec:
+        uint32_t block_bytes
+        uint32_t count
+    struct uf_pool:
+        uint32_t classes
+    struct uf_message:
+        uint32_t payload_bytes
+        uint8_t kind
+        uint8_t lane
+        uint16_t flags
+        uint64_t sender
+        uint64_t receiver
+        uint64_t correlation
+        uint64_t sent_ns
+        uint16_t reply_queue
+        uint8_t codec
+        uint8_t attempt
+        uint32_t extra
+    void *uf_pool_block(const uf_pool *pool, uint32_t handle)
+    uint32_t uf_pool_room(const uf_pool *pool, uint32_t handle)
+    int uf_pool_take(uf_pool *pool, uint32_t payload_bytes, uint32_t *handle)
+    int uf_pool_give(uf_pool *pool, uint32_t handle)
+    void uf_pool_count(const uf_pool *pool, uint32_t size_class, uint32_t *free_blocks,
+                       uint32_t *blocks, uint32_t *block_bytes)
+
+    # uf_bell.h
+    enum:
+        UF_BELL_AWAKE, UF_BELL_FUTEX, UF_BELL_PIPE
+    void uf_bell_disarm(void *bell)
+    int uf_bell_sleep(void *bell, uint32_t armed, uint64_t timeout_ns)
+    int uf_bell_open_pipe(const char *path)
+    int uf_bell_find_pipe(const char *path)
+    void uf_bell_drain_pipe(int fd)
+    void uf_bell_wake(void *bell, uint32_t seen, int pipe)
+    uint32_t uf_bell_look(void *bell)
+    uint32_t uf_bell_mode_of(uint32_t word)
+
+    # uf_queue.h
+    enum:
+        UF_LANES, UF_NAME_BYTES
+    struct uf_queues:
+        uint32_t count
+        uint32_t capacity
+    struct uf_receiver:
+        uint32_t queue
+    int uf_queue_open(uf_queues *queues, const char *name, uint32_t *index)
+    int uf_queue_find(uf_queues *queues, const char *name, uint32_t *index)
+    int uf_queue_close(uf_queues *queues, uint32_t index)
+    const char *uf_queue_name(const uf_queues *queues, uint32_t index)
+    int uf_queue_send(uf_queues *queues, uint32_t index, uint32_t lane, const uint32_t *handles,
+                      uint32_t count, uint32_t *bell)
+    int uf_queue_take(uf_queues *queues, uf_receiver *receiver, uint32_t *handles, uint32_t max)
+    int uf_queue_adopt(uf_queues *queues, uint32_t index, uint32_t *handles, uint32_t max)
+    int uf_queue_arm(uf_queues *queues, uint32_t index, uint32_t mode, uint32_t *armed)
+    uint32_t uf_queue_length(uf_queues *queues, uint32_t index, uint32_t lane)
+    bint uf_queue_has_orphans(const uf_queues *queues, uint32_t index)
+    void *uf_queue_bell(uf_queues *queues, uint32_t index)
+    struct uf_queue_recovery:
+        uint32_t unclaimed
+        uint32_t orphaned
+        uint32_t freed
+        uint32_t dropped
+
+    # uf_table.h
+    enum:
+        UF_KEY_BYTES_MAX, UF_SET_ANY, UF_SET_NEW, UF_SET_STAMP
+    struct uf_key:
+        pass
+    struct uf_table:
+        uint64_t seed
+    struct uf_entry:
+        uint64_t stamp
+        uint64_t expires_ns
+        uint32_t value_bytes
+        uint32_t tag
+        uint16_t space_bytes
+        uint16_t key_bytes
+    int uf_key_make(uf_key *key, uint64_t seed, uint64_t *buffer, const void *space,
+                    uint64_t space_bytes, const void *name, uint64_t name_bytes)
+    int uf_table_get(const uf_table *table, const uf_key *key, uint64_t now_ns, void *out,
+                     uint64_t room, uf_entry *entry)
+    int uf_table_set(uf_table *table, const uf_key *key, const void *data, uint64_t data_bytes,
+                     uint64_t now_ns, uint32_t mode, uf_entry *entry)
+    int uf_table_delete(uf_table *table, const uf_key *key, uint64_t stamp)
+    int uf_table_next(const uf_table *table, uint64_t *cursor, uint64_t now_ns, uint64_t *words,
+                      uf_entry *entry)
+    uint64_t uf_table_count(const uf_table *table)
+    struct uf_table_recovery:
+        uint32_t emptied
+        uint32_t freed
+
+    # uf_agents.h
+    enum:
+        UF_AGENT_FREE, UF_AGENT_BUILDING, UF_AGENT_WARM, UF_AGENT_STARTING, UF_AGENT_ACTIVE
+        UF_AGENT_DRAINING, UF_AGENT_STOPPED, UF_AGENT_FAILED, UF_AGENT_STATES
+        UF_AGENT_SLOT_BITS, UF_TYPES_MAX, UF_TYPE_NAME_BYTES, UF_EVERY_WORKER
+    struct uf_agent_info:
+        uint64_t id
+        uint64_t handled
+        uint64_t touched_ns
+        uint64_t spawned_ns
+        uint64_t parent
+        uint32_t state
+        uint32_t type
+        uint32_t worker
+        uint32_t priority
+        uint32_t depth
+        uint32_t limit
+        uint32_t failed
+        uint32_t restarts
+    struct uf_agents:
+        uint32_t count
+        uint32_t types_max
+    int uf_agents_type(uf_agents *agents, const char *name, bint make, uint32_t *type)
+    const char *uf_agents_type_name(const uf_agents *agents, uint32_t type)
+    int uf_agent_new(uf_agents *agents, uint32_t type, uint32_t worker, uint32_t priority,
+                     uint32_t state, uint32_t limit, uint64_t parent, uint64_t now_ns,
+                     uint64_t *id)
+    int uf_agent_claim(uf_agents *agents, uint32_t type, uint32_t priority, uint64_t parent,
+                       uint64_t now_ns, uint64_t *id, uint32_t *worker)
+    int uf_agent_move(uf_agents *agents, uint64_t id, uint32_t old, uint32_t new)
+    int uf_agent_look(const uf_agents *agents, uint64_t id, uf_agent_info *info)
+    int uf_agent_at(const uf_agents *agents, uint32_t slot, uf_agent_info *info)
+    int uf_agent_route(const uf_agents *agents, uint64_t id, uint32_t *worker)
+    void uf_agent_handled(uf_agents *agents, uint32_t slot, bint failed, uint64_t now_ns)
+    void uf_agent_set_depth(uf_agents *agents, uint32_t slot, uint32_t depth)
+    void uf_agent_restarted(uf_agents *agents, uint32_t slot)
+    void uf_agents_tally(const uf_agents *agents, uint32_t worker_or_all, uint32_t *counts)
+    struct uf_agents_recovery:
+        uint32_t freed
+        uint32_t stopped
+        uint32_t hinted
+
+    # uf_hist.h
+    enum:
+        UF_HISTS, UF_COUNTERS, UF_HIST_BUCKETS
+    struct uf_metrics:
+        uint32_t shards
+    uint64_t uf_hist_upper(uint32_t bucket)
+    int uf_hist_record(uf_metrics *metrics, uint32_t hist, uint64_t value)
+    int uf_counter_add(uf_metrics *metrics, uint32_t counter, uint64_t n)
+    int uf_hist_read(const uf_metrics *metrics, uint32_t hist, uint64_t *counts, uint64_t *sum,
+                     uint64_t *max)
+    int uf_counter_read(const uf_metrics *metrics, uint32_t counter, uint64_t *value)
+
+    # uf_system.h
+    enum:
+        UF_ROLE_MANAGER, UF_ROLE_WORKER, UF_ROLE_CLIENT
+    struct uf_sizes:
+        uint32_t owners
+        uint32_t buckets
+        uint32_t extensions
+        uint32_t queues
+        uint32_t queue_capacity
+        uint32_t agents
+        uint32_t types
+        uint32_t warm
+        uint32_t shards
+        uint32_t message_classes
+        uint32_t value_classes
+        uint64_t settings_bytes
+        uf_class_spec message[12]
+        uf_class_spec value[12]
+    struct uf_system:
+        uf_region region
+        uf_self self
+        uf_pool messages
+        uf_pool values
+        uf_queues queues
+        uf_table table
+        uf_agents agents
+        uf_metrics metrics
+        const uint8_t *settings
+        uint64_t settings_bytes
+    struct uf_recovery:
+        uf_queue_recovery queue
+        uf_table_recovery table
+        uf_agents_recovery agents
+    uint64_t uf_system_bytes(const uf_sizes *sizes)
+    int uf_system_create(uf_system *system, const uf_sizes *sizes, const char *temp_path,
+                         const char *path, uint64_t id, uint64_t wall_ns, uint64_t pid,
+                         const void *settings, uint64_t settings_bytes, uint64_t *free_bytes)
+    int uf_system_attach(uf_system *system, const char *path, uint32_t role, bint read_only,
+                         uint64_t wall_ns, uint64_t pid)
+    void uf_system_close(uf_system *system)
+    void uf_system_abandon(uf_system *system)
+    uint64_t uf_system_scratch_bytes(const uf_system *system)
+    int uf_system_recover(uf_system *system, uint32_t slot, uint64_t *scratch, uf_recovery *done)

@@ -1,0 +1,87 @@
+"""What the doors answer when one number is not enough: plain named tuples.
+
+Stands on nothing. Does not know where they come from.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["AgentInfo", "BlockCount", "Entry", "OwnerInfo", "Recovery"]
+
+
+class OwnerInfo(NamedTuple):
+    """A process slot of a region.
+
+    `phase` is `PHASE_FREE`, `PHASE_LIVE` or `PHASE_DEAD`; a slot that says LIVE may have died since,
+    see `Region.alive`. `queue` is the index of its inbox. `started_ns` is wall clock,
+    `heartbeat_ns` CLOCK_MONOTONIC, and `pid` is for people: it may be of another namespace.
+    """
+
+    slot: int
+    phase: int
+    role: int
+    queue: int | None
+    incarnation: int
+    pid: int
+    heartbeat_ns: int
+    started_ns: int
+
+
+class Recovery(NamedTuple):
+    """What recovery of one dead process mended."""
+
+    slot: int
+    unclaimed: int
+    """Messages whose claim was undone: they stand in their queue again."""
+    orphaned: int
+    """Messages it had taken, waiting for the queue's next receiver."""
+    dropped: int
+    """Messages it had taken that were sent at most once."""
+    freed_messages: int
+    """Blocks for messages that it had otherwise."""
+    emptied_entries: int
+    """Reservations undone and deletes finished in the table."""
+    freed_values: int
+    """Blocks for values that it had."""
+    freed_agents: int
+    """Agents it was building."""
+    stopped_agents: int
+    """Agents it was starting."""
+    warm_agents: int
+    """Warm agents that can be claimed again, those that could be before included."""
+
+
+class BlockCount(NamedTuple):
+    """One size class of a pool. Blocks in processes' caches do not count as free."""
+
+    block_bytes: int
+    blocks: int
+    free: int
+
+
+class Entry(NamedTuple):
+    """A stored entry: its value, and what goes with it."""
+
+    value: object
+    tag: int
+    stamp: int
+    expires_ns: int
+
+
+class AgentInfo(NamedTuple):
+    """An agent's record, as it was at one moment."""
+
+    id: int
+    state: int
+    type: int
+    worker: int
+    priority: int
+    depth: int
+    limit: int
+    handled: int
+    failed: int
+    restarts: int
+    touched_ns: int
+    spawned_ns: int
+    parent: int
