@@ -99,6 +99,9 @@ static inline void seat_leave(struct seat *seat)
 static inline bool seat_mend(struct seat *seat, uint32_t slot, struct uf_queue_recovery *done)
 {
     memset(done, 0, sizeof *done);
+    if (slot == seat->self.slot) {
+        return false;
+    }
     int status = uf_owner_begin_recovery(&seat->self, slot);
     if (status == UF_MISSING) {
         return false;
