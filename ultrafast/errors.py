@@ -9,14 +9,21 @@ from __future__ import annotations
 from typing import ClassVar
 
 __all__ = [
+    "AgentError",
     "AgentGone",
+    "AgentTypeUnknown",
+    "ConfigError",
     "Contended",
+    "DecodeError",
+    "EncodeError",
     "EntryExists",
     "EntryMissing",
     "FileOutsideRoot",
     "ForkedRegion",
     "Interrupted",
     "InvalidArgument",
+    "JobBusy",
+    "JobChanged",
     "MessageTooBig",
     "ModelAuthError",
     "ModelError",
@@ -40,12 +47,14 @@ __all__ = [
     "RegionReadOnly",
     "RegionTruncated",
     "StoreFull",
+    "SubjectError",
     "SystemCallFailed",
     "TaskFailed",
     "TaskInvalid",
     "TaskTimeout",
     "Timeout",
     "UltrafastError",
+    "WorkerFailed",
     "ValueTooBig",
 ]
 
@@ -240,6 +249,34 @@ class Interrupted(UltrafastError, InterruptedError):
     status: ClassVar[int] = -19
 
 
+class ConfigError(UltrafastError, ValueError):
+    """A setting is unknown, out of its range, or does not go with the others."""
+
+
+class EncodeError(UltrafastError, TypeError):
+    """A body or a value holds something that can't be made bytes."""
+
+
+class DecodeError(UltrafastError, ValueError):
+    """Bytes are not what their codec number says."""
+
+
+class SubjectError(UltrafastError, ValueError):
+    """A subject or a pattern of subjects is not written as they are."""
+
+
+class AgentError(UltrafastError, RuntimeError):
+    """The agent's own code raised; the sentence names the class it raised."""
+
+
+class AgentTypeUnknown(UltrafastError, LookupError):
+    """No agent type of this name was registered."""
+
+
+class WorkerFailed(UltrafastError, RuntimeError):
+    """A worker process did not start, or can't run what it was told to."""
+
+
 class TaskInvalid(UltrafastError, ValueError):
     """The task as written can't be done: malformed, or refused by the API as it stands."""
 
@@ -250,6 +287,14 @@ class TaskFailed(UltrafastError, RuntimeError):
 
 class TaskTimeout(UltrafastError, TimeoutError):
     """The task's time ran out, waiting included."""
+
+
+class JobBusy(UltrafastError, BlockingIOError):
+    """Another run is writing its results to this folder."""
+
+
+class JobChanged(UltrafastError, ValueError):
+    """The results on disk are of other tasks, or of another model, than this run's."""
 
 
 class ModelError(UltrafastError, ConnectionError):

@@ -1,0 +1,388 @@
+"""The settings of a system: `Config`, each field checked, from Python or from a TOML file.
+
+Stands on msgspec and the errors. Does not decide what a region is made of: `ultrafast.sizing` does.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from ultrafast.errors import ConfigError
+
+__all__ = ["GIB", "KIB", "MIB", "AgentPoolConfig", "AlertThresholds", "Config"]
+
+KIB = 1024
+MIB = 1024 * KIB
+GIB = 1024 * MIB
+
+PROCESSES_MAX = 1022
+AGENTS_MAX = 3_000_000
+
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_TYPE_NAME = re.compile(r"[A-Za-z0-9._-]{1,55}")
+_SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(B|KiB|MiB|GiB|TiB)\s*")
+_UNITS = {"B": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB, "TiB": 1024 * GIB}
+_SIZE_FIELDS = ("shared_buffer_size", "memory_store_size")
+
+# Field -> (lowest, highest); an int low means that only whole numbers will do.
+_RANGES: dict[str, tuple[float, float]] = {
+    "max_spawn_time_ms": (0.001, 60_000.0),
+    "max_communication_latency_ms": (0.001, 60_000.0),
+    "max_concurrent_agents": (1, AGENTS_MAX),
+    "shared_buffer_size": (MIB, 1024 * GIB),
+    "message_pool_size": (100, 5_000_000),
+    "event_bus_workers": (1, 1024),
+    "executor_concurrency": (1, 10_000),
+    "memory_store_size": (4 * MIB, 1024 * GIB),
+    "performance_validation_interval_ms": (10, 3_600_000),
+    "mailbox_capacity": (1, 1_000_000),
+    "queue_capacity": (16, 1 << 20),
+    "max_processes": (2, PROCESSES_MAX),
+    "worker_hang_timeout_s": (0.1, 86_400.0),
+    "shutdown_timeout_s": (0.0, 86_400.0),
+    "result_cache_ttl_s": (0.0, 31_536_000.0),
+    # AgentPoolConfig and AlertThresholds
+    "scale_up_threshold": (0.0, 1.0),
+    "scale_down_threshold": (0.0, 1.0),
+    "spawn_time_p95_ms": (0.001, 60_000.0),
+    "communication_latency_p95_ms": (0.001, 60_000.0),
+    "memory_usage_percent": (0.1, 100.0),
+    "cpu_usage_percent": (0.1, 100.0),
+}
+
+
+class AgentPoolConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How many agents wait ready to be spawned, and when there become more or fewer of them.
+
+    Attributes
+    ----------
+    pre_warm : dict of str to int
+        Type -> agents kept warm, over all workers.
+    dynamic_scaling : bool
+        Whether pools are filled up again and grow with demand; without it each pool is filled once.
+    scale_up_threshold : float
+        A pool is filled up to this share of its capacity.
+    scale_down_threshold : float
+        It is filled when less than this share is left.
+    """
+
+    pre_warm: dict[str, int] = msgspec.field(
+        default_factory=lambda: {
+            "coder": 10,
+            "researcher": 5,
+            "analyst": 5,
+            "tester": 8,
+            "reviewer": 5,
+        }
+    )
+    dynamic_scaling: bool = True
+    scale_up_threshold: float = 0.8
+    scale_down_threshold: float = 0.3
+
+    def __post_init__(self) -> None:
+        _check_ranges(self, "agent_pool.")
+        _check_bool("agent_pool.dynamic_scaling", self.dynamic_scaling)
+        if not isinstance(self.pre_warm, dict):
+            raise _wrong("agent_pool.pre_warm", self.pre_warm, "a dict of type name to number")
+        for name, number in self.pre_warm.items():
+            if not isinstance(name, str) or not _TYPE_NAME.fullmatch(name):
+                raise ConfigError(
+                    f"agent_pool.pre_warm: {name!r} is no type name; use 1 to 55 of the "
+                    "characters A-Z a-z 0-9 . _ -"
+                )
+            if type(number) is not int or not 0 <= number <= AGENTS_MAX:
+                raise _wrong(
+                    f"agent_pool.pre_warm[{name!r}]", number, f"a whole number, 0 to {AGENTS_MAX:,}"
+                )
+        if not self.scale_down_threshold < self.scale_up_threshold:
+            raise ConfigError(
+                f"agent_pool: scale_down_threshold is {self.scale_down_threshold:g} and "
+                f"scale_up_threshold {self.scale_up_threshold:g}; the first must be the smaller"
+            )
+
+
+class AlertThresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is reported when it is exceeded.
+
+    Attributes
+    ----------
+    spawn_time_p95_ms, communication_latency_p95_ms : float
+        Of the last interval.
+    memory_usage_percent, cpu_usage_percent : float
+        Of the machine.
+    """
+
+    spawn_time_p95_ms: float = 100.0
+    communication_latency_p95_ms: float = 5.0
+    memory_usage_percent: float = 85.0
+    cpu_usage_percent: float = 80.0
+
+    def __post_init__(self) -> None:
+        _check_ranges(self, "alert_thresholds.")
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The settings of one system. Every field is honoured, and checked when a Config is made.
+
+    Attributes
+    ----------
+    name : str, optional
+        What other processes attach by; chosen at random when None.
+    region_path : str
+        Directory of the shared file. In `/dev/shm` it is gone with the machine's next start; on a
+        disk it stays.
+    workers : int, optional
+        Processes that host agents: None is one for each core, 0 hosts them in the caller's loop.
+    max_spawn_time_ms, max_communication_latency_ms : float
+        The targets of `validate_performance_targets`, for the 95th percentile.
+    max_concurrent_agents : int
+        Agents alive at a time.
+    shared_buffer_size : int
+        Bytes of the region for all but the store: messages, queues, agents, metrics.
+    message_pool_size : int
+        Messages on their way at a time, of all sizes together.
+    event_bus_workers : int
+        Event handlers that run at a time, in each process.
+    executor_concurrency : int
+        Requests to the model under way at a time.
+    memory_store_size : int
+        Bytes of the region for the shared store, its index included.
+    agent_pool : AgentPoolConfig
+    enable_performance_monitoring : bool
+        Whether the targets and thresholds are watched while the system runs.
+    performance_validation_interval_ms : int
+        How often they are.
+    alert_thresholds : AlertThresholds
+    mailbox_capacity : int
+        Messages that may wait for one agent, unless its type says otherwise.
+    queue_capacity : int
+        Messages in each of the four priority lanes of a queue; a power of two.
+    max_processes : int
+        Processes attached at a time: the manager, workers, clients, and dead ones not yet mended.
+    worker_hang_timeout_s : float
+        A worker that gives no sign for so long is taken for dead.
+    shutdown_timeout_s : float
+        How long agents have to end.
+    model : str, optional
+        For tasks that name none; None is the executor's default.
+    api_base_url : str, optional
+        Where the Messages API is, when not at its usual place.
+    result_cache_ttl_s : float
+        How long an answer of the model may be used for an identical task; 0 is never.
+
+    Raises
+    ------
+    ConfigError
+        A value is out of its range, or does not go with another.
+
+    Examples
+    --------
+    >>> Config(max_concurrent_agents=100).executor_concurrency
+    20
+    >>> Config(workers=-1)
+    Traceback (most recent call last):
+        ...
+    ultrafast.errors.ConfigError: workers is -1; allowed is None (one for each core) or ...
+    """
+
+    name: str | None = None
+    region_path: str = "/dev/shm"
+    workers: int | None = None
+    max_spawn_time_ms: float = 100.0
+    max_communication_latency_ms: float = 5.0
+    max_concurrent_agents: int = 10_000
+    shared_buffer_size: int = 128 * MIB
+    message_pool_size: int = 50_000
+    event_bus_workers: int = 8
+    executor_concurrency: int = 20
+    memory_store_size: int = 64 * MIB
+    agent_pool: AgentPoolConfig = msgspec.field(default_factory=AgentPoolConfig)
+    enable_performance_monitoring: bool = True
+    performance_validation_interval_ms: int = 1000
+    alert_thresholds: AlertThresholds = msgspec.field(default_factory=AlertThresholds)
+    mailbox_capacity: int = 1000
+    queue_capacity: int = 8192
+    max_processes: int = 64
+    worker_hang_timeout_s: float = 30.0
+    shutdown_timeout_s: float = 10.0
+    model: str | None = None
+    api_base_url: str | None = None
+    result_cache_ttl_s: float = 300.0
+
+    def __post_init__(self) -> None:
+        _check_ranges(self, "")
+        _check_bool("enable_performance_monitoring", self.enable_performance_monitoring)
+        if not isinstance(self.agent_pool, AgentPoolConfig):
+            raise _wrong("agent_pool", self.agent_pool, "an AgentPoolConfig")
+        if not isinstance(self.alert_thresholds, AlertThresholds):
+            raise _wrong("alert_thresholds", self.alert_thresholds, "an AlertThresholds")
+        if self.queue_capacity & (self.queue_capacity - 1):
+            below = 1 << (self.queue_capacity.bit_length() - 1)
+            raise ConfigError(
+                f"queue_capacity is {self.queue_capacity}; it must be a power of two, such as "
+                f"{below} or {below * 2}"
+            )
+        self._check_place()
+        self._check_processes()
+        self._check_model()
+        warm = sum(self.agent_pool.pre_warm.values())
+        if warm > self.max_concurrent_agents and self.agent_pool != AgentPoolConfig():
+            raise ConfigError(
+                f"agent_pool.pre_warm asks for {warm:,} agents and max_concurrent_agents is "
+                f"{self.max_concurrent_agents:,}; raise it, or warm fewer"
+            )
+
+    def _check_place(self) -> None:
+        if self.name is not None and not (
+            isinstance(self.name, str) and _NAME.fullmatch(self.name)
+        ):
+            raise _wrong(
+                "name", self.name, "None (a random one) or 1 to 64 characters of A-Z a-z 0-9 . _ -"
+            )
+        if not isinstance(self.region_path, str) or not os.path.isabs(self.region_path):
+            raise _wrong(
+                "region_path", self.region_path, "an absolute path of a directory, as '/dev/shm'"
+            )
+
+    def _check_processes(self) -> None:
+        if self.workers is not None and (
+            type(self.workers) is not int or not 0 <= self.workers < self.max_processes
+        ):
+            raise ConfigError(
+                f"workers is {self.workers!r}; allowed is None (one for each core) or 0 to "
+                f"{self.max_processes - 1}: max_processes is {self.max_processes}, and the manager "
+                "is one of them"
+            )
+
+    def _check_model(self) -> None:
+        if self.model is not None and (not isinstance(self.model, str) or not self.model):
+            raise _wrong("model", self.model, "None (the executor's default) or a model's name")
+        if self.api_base_url is not None and not (
+            isinstance(self.api_base_url, str)
+            and re.fullmatch(r"https?://[^\s/]\S*", self.api_base_url)
+        ):
+            raise _wrong(
+                "api_base_url", self.api_base_url, "None (the usual place) or an http(s):// address"
+            )
+
+    @classmethod
+    def from_dict(cls, settings: Mapping[str, Any]) -> Config:
+        """A Config of plain values, as a TOML or JSON file has them.
+
+        Parameters
+        ----------
+        settings : mapping
+            Field -> value; tables for `agent_pool` and `alert_thresholds`. The two sizes may be
+            written as "128MiB".
+
+        Returns
+        -------
+        Config
+
+        Raises
+        ------
+        ConfigError
+            A field is unknown, has the wrong type, or is out of its range.
+        """
+        _check_known(settings, cls, "")
+        plain = dict(settings)
+        for field, inner in (
+            ("agent_pool", AgentPoolConfig),
+            ("alert_thresholds", AlertThresholds),
+        ):
+            if field in plain:
+                if not isinstance(plain[field], Mapping):
+                    raise _wrong(field, plain[field], "a table")
+                _check_known(plain[field], inner, f"{field}.")
+        for field in _SIZE_FIELDS:
+            if isinstance(plain.get(field), str):
+                plain[field] = _bytes_of(field, plain[field])
+        try:
+            return msgspec.convert(plain, cls)
+        except msgspec.ValidationError as error:
+            if isinstance(error.__cause__, ConfigError):
+                raise error.__cause__ from None
+            raise ConfigError(_readable(error)) from None
+
+    @classmethod
+    def from_toml(cls, path: str | os.PathLike[str]) -> Config:
+        """A Config from a TOML file whose top level has the fields.
+
+        Parameters
+        ----------
+        path : path-like
+
+        Returns
+        -------
+        Config
+
+        Raises
+        ------
+        ConfigError
+            As `from_dict`, or the file is no TOML; the message names the file.
+        OSError
+            The file can't be read.
+        """
+        with open(path, "rb") as file:
+            try:
+                return cls.from_dict(tomllib.load(file))
+            except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+                raise ConfigError(f"{os.fspath(path)}: not readable as TOML: {error}") from None
+            except ConfigError as error:
+                raise ConfigError(f"{os.fspath(path)}: {error}") from None
+
+
+def _check_ranges(settings: msgspec.Struct, prefix: str) -> None:
+    for field in settings.__struct_fields__:
+        if field not in _RANGES:
+            continue
+        low, high = _RANGES[field]
+        value = getattr(settings, field)
+        whole = isinstance(low, int)
+        if type(value) is not int and (whole or type(value) is not float or math.isnan(value)):
+            kind = "a whole number" if whole else "a number"
+            hint = " (text such as '128MiB' is for files)" if field in _SIZE_FIELDS else ""
+            raise _wrong(prefix + field, value, f"{kind}, {low:,} to {high:,}{hint}")
+        if not low <= value <= high:
+            raise _wrong(prefix + field, value, f"{low:,} to {high:,}")
+
+
+def _check_bool(field: str, value: object) -> None:
+    if type(value) is not bool:
+        raise _wrong(field, value, "True or False")
+
+
+def _wrong(field: str, value: object, allowed: str) -> ConfigError:
+    return ConfigError(f"{field} is {value!r}; allowed is {allowed}")
+
+
+def _check_known(settings: Mapping[str, Any], kind: type[msgspec.Struct], prefix: str) -> None:
+    known = kind.__struct_fields__
+    for field in settings:
+        if field not in known:
+            near = difflib.get_close_matches(str(field), known, n=1, cutoff=0.5)
+            meant = f"did you mean {prefix}{near[0]}?" if near else f"known are {', '.join(known)}"
+            raise ConfigError(f"{prefix}{field} is no setting; {meant}")
+
+
+def _bytes_of(field: str, text: str) -> int:
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise _wrong(
+            field, text, f"a number of bytes, or text such as '128MiB' ({'/'.join(_UNITS)})"
+        )
+    return int(float(match[1]) * _UNITS[match[2]])
+
+
+def _readable(error: msgspec.ValidationError) -> str:
+    """msgspec's message with the field first: 'workers: Expected `int`, got `str`'."""
+    match = re.fullmatch(r"(.*?) - at `\$\.?(.*)`", str(error))
+    return f"{match[2]}: {match[1]}" if match else str(error)

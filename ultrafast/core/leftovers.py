@@ -1,0 +1,242 @@
+"""Names of region files, and the removal of what dead systems left: `remove_leftovers`.
+
+A region is `ultrafast-<name>`; its bells are FIFOs beside it, `ultrafast-<name>.bell.<n>`; while it
+is made it is `.ultrafast-<name>.<pid>.<random>.tmp`. Whoever is attached holds a lock of the kernel
+on one byte of it (csrc/uf_owner.h), so a region without locks is nobody's.
+
+Stands on the standard library and the errors. Does not mend a region: a system whose manager alone
+died is alive, and is left alone.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import re
+import stat
+import struct
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ultrafast.errors import InvalidArgument
+
+__all__ = ["check_name", "region_path", "remove_leftovers", "remove_region"]
+
+_PREFIX = "ultrafast-"
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_BELL = re.compile(r"ultrafast-[A-Za-z0-9._-]{1,64}\.bell\.[0-9]+")
+_TEMP = re.compile(r"\.ultrafast-[A-Za-z0-9._-]{1,64}\.([0-9]{1,10})\.[A-Za-z0-9_]+\.tmp")
+_TEMP_AGE_S = 60.0
+
+# struct flock of 64-bit Linux: type, whence, start, length (0: to the end), pid.
+_FLOCK = struct.Struct("hhxxxxqqixxxx")
+
+
+def check_name(name: str) -> str:
+    """The name, when a region can have it.
+
+    Raises
+    ------
+    InvalidArgument
+        It is empty, too long, or has other characters.
+    """
+    if not _NAME.fullmatch(name):
+        raise InvalidArgument(
+            f"{name!r} can't be a region's name; use 1 to 64 of the characters A-Z a-z 0-9 . _ -"
+        )
+    return name
+
+
+def region_path(directory: str | os.PathLike[str], name: str) -> str:
+    """Where the region of this name is.
+
+    Parameters
+    ----------
+    directory : path-like
+    name : str
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    InvalidArgument
+        As `check_name`.
+    """
+    return os.path.join(directory, _PREFIX + check_name(name))
+
+
+def remove_region(path: str | os.PathLike[str]) -> list[str]:
+    """Remove a region's file and its bells, whether or not somebody still has it mapped.
+
+    Parameters
+    ----------
+    path : path-like
+        As `region_path` gives it.
+
+    Returns
+    -------
+    list of str
+        The paths that were removed; those that were gone already are not among them.
+
+    Raises
+    ------
+    OSError
+        A file is there and can't be removed.
+    """
+    directory, name = os.path.split(os.fspath(path))
+    # The bells first: as long as the region is there, nobody else makes bells of these names.
+    paths = [*_bells_of(directory, name), os.fspath(path)]
+    return [each for each in paths if _unlink(each)]
+
+
+def remove_leftovers(directory: str | os.PathLike[str]) -> list[str]:
+    """Remove what dead systems left in a directory; those of live ones are not touched.
+
+    Regions that nobody is attached to go with their bells; so do bells whose region is gone and
+    that nobody listens to, and unfinished regions whose maker is dead (or, because a pid may have
+    been given again, that are older than a minute). Other users' files, links and everything else
+    stay.
+
+    Parameters
+    ----------
+    directory : path-like
+
+    Returns
+    -------
+    list of str
+        The paths that were removed, sorted.
+
+    Raises
+    ------
+    OSError
+        The directory can't be read, or a file of ours in it can't be removed.
+
+    Notes
+    -----
+    Threads and processes: any number at once. Waits: never. A region that somebody attaches to at
+    this very moment has no live system to belong to, and goes all the same.
+    """
+    directory = os.fspath(directory)
+    removed: list[str] = []
+    names = sorted(os.listdir(directory))
+    for name in names:
+        path = os.path.join(directory, name)
+        if temp := _TEMP.fullmatch(name):
+            removed += _remove_temp(path, int(temp[1]))
+        elif name.startswith(_PREFIX) and _NAME.fullmatch(name.removeprefix(_PREFIX)):
+            with _locked(path) as ours:
+                if ours:
+                    removed += remove_region(path)
+    for name in names:
+        path = os.path.join(directory, name)
+        if _BELL.fullmatch(name) and _is_orphan(path) and _unlink(path):
+            removed.append(path)
+    return sorted(removed)
+
+
+@contextmanager
+def _locked(path: str) -> Iterator[bool]:
+    """Whether the file is ours and nobody has a lock on any byte of it; it is locked meanwhile.
+
+    The lock is what keeps two removers apart: one that has it knows that the path stays the file it
+    looked at until it has unlinked it, for a region's name is only taken where there is none.
+    """
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        yield False  # gone, a link, or another user's
+        return
+    try:
+        yield _is_own_file(fd) and _lock_all(fd) and _is_at(fd, path)
+    finally:
+        os.close(fd)  # and with it the lock
+
+
+def _is_own_file(fd: int) -> bool:
+    status = os.fstat(fd)
+    return stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
+
+
+def _lock_all(fd: int) -> bool:
+    lock = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
+    try:
+        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, lock)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            return False
+        raise
+    return True
+
+
+def _is_at(fd: int, path: str) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), os.lstat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _remove_temp(path: str, pid: int) -> list[str]:
+    # Judged before it is locked: a living maker may be about to take its own lock.
+    if _is_running(pid) and _age_s(path) <= _TEMP_AGE_S:
+        return []
+    with _locked(path) as ours:
+        return [path] if ours and _unlink(path) else []
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _age_s(path: str) -> float:
+    try:
+        return time.time() - os.lstat(path).st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _bells_of(directory: str, name: str) -> list[str]:
+    bell = re.compile(re.escape(name) + r"\.bell\.[0-9]+")
+    paths = [
+        os.path.join(directory, each)
+        for each in os.listdir(directory or ".")
+        if bell.fullmatch(each)
+    ]
+    return sorted(path for path in paths if _is_own_pipe(path))
+
+
+def _is_own_pipe(path: str) -> bool:
+    try:
+        status = os.lstat(path)
+    except FileNotFoundError:
+        return False
+    return stat.S_ISFIFO(status.st_mode) and status.st_uid == os.geteuid()
+
+
+def _is_orphan(bell: str) -> bool:
+    """Whether a bell's region is gone, and no process has the bell open."""
+    region = bell[: bell.rindex(".bell.")]
+    if os.path.lexists(region) or not _is_own_pipe(bell):
+        return False
+    try:
+        os.close(os.open(bell, os.O_WRONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC))
+    except OSError as error:
+        return error.errno == errno.ENXIO  # nobody reads
+    return False
+
+
+def _unlink(path: str) -> bool:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return False
+    return True

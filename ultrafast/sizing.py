@@ -1,0 +1,175 @@
+"""From settings to what a region is made of: `region_sizes`.
+
+Stands on the Config and on the core, which alone knows how many bytes a structure takes: here parts
+are measured by asking it for regions that differ in that part. Decides shares and reserves; creates
+nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from ultrafast.config import KIB, MIB, Config
+from ultrafast.core._region import region_bytes
+from ultrafast.core.sizes import Sizes
+from ultrafast.errors import ConfigError
+
+__all__ = ["region_sizes"]
+
+_HEAD = 64
+_LARGEST_PAYLOAD = MIB
+_KEY_ROOM = 1024 + 64  # the longest namespace and key, padded
+_CLASS_MAX = (1 << 22) - 2
+_BLOCKS = tuple[tuple[int, int], ...]
+
+_LARGE_MIN = 8  # blocks with a payload of 1 MiB, at least
+# Payload behind the head -> share of message_pool_size, in thousandths. The first has the rest.
+_MESSAGES = ((192, 0), (KIB, 200), (4 * KIB, 85), (64 * KIB, 5))
+# Block with its head -> share of the store's bytes, in hundredths.
+_VALUES = (
+    (192, 15),
+    (512, 20),
+    (2 * KIB, 20),
+    (16 * KIB, 20),
+    (256 * KIB, 15),
+    (_HEAD + _KEY_ROOM + _LARGEST_PAYLOAD, 10),
+)
+
+_TYPES = 64
+_SHARDS = 16
+_SETTINGS_BYTES = 64 * KIB
+_BUCKETS_MIN, _BUCKETS_MAX = 1024, (1 << 30) - 1
+_EXTENSIONS_MAX = (1 << 20) - 1
+_ENTRIES_PER_BUCKET = 2.6  # of seven places: then one in a hundred buckets overflows
+
+
+def region_sizes(config: Config) -> Sizes:
+    """What a region for these settings holds.
+
+    Parameters
+    ----------
+    config : Config
+
+    Returns
+    -------
+    Sizes
+        The store within `memory_store_size`, all else within `shared_buffer_size`; what is left of
+        the latter is blocks for large messages.
+
+    Raises
+    ------
+    ConfigError
+        They do not fit; the message says what takes how much and what to change.
+
+    Notes
+    -----
+    Threads: pure. Waits: never.
+    """
+    values, buckets, extensions = _store(config.memory_store_size)
+    warm_agents = sum(config.agent_pool.pre_warm.values())
+    warm = max([4096, config.max_concurrent_agents // 16, *config.agent_pool.pre_warm.values()])
+    sizes = Sizes(
+        owners=config.max_processes,
+        buckets=buckets,
+        extensions=extensions,
+        queues=config.max_processes + 16,
+        queue_capacity=config.queue_capacity,
+        # Besides the live: those that wait, twice while a pool is renewed, and those just ended.
+        agents=config.max_concurrent_agents
+        + 2 * warm_agents
+        + max(1024, config.max_concurrent_agents // 16),
+        types=_TYPES,
+        warm=1 << (warm - 1).bit_length(),
+        shards=min(_SHARDS, config.max_processes),
+        settings_bytes=_SETTINGS_BYTES,
+        message_blocks=_messages(config.message_pool_size),
+        value_blocks=values,
+    )
+    store_bytes = region_bytes(sizes) - region_bytes(_without(sizes, "store"))
+    left = config.shared_buffer_size - (region_bytes(sizes) - store_bytes)
+    if left < 0:
+        raise _does_not_fit(config, sizes, -left)
+    return _with_large(sizes, left)
+
+
+def _store(budget: int) -> tuple[_BLOCKS, int, int]:
+    """Value blocks, buckets and extensions that together take `budget` bytes, or a little less."""
+    index = 0
+    while True:
+        values = _values(budget - index)
+        buckets, extensions = _table(sum(count for _, count in values))
+        needed = (buckets + extensions) * 64 + extensions * 8 + 4 * KIB
+        if needed <= index:
+            return values, buckets, extensions
+        index = needed  # fewer blocks next time, so no larger index: this ends
+
+
+def _values(budget: int) -> _BLOCKS:
+    largest = _VALUES[-1][0]
+    budget -= 64 * KIB  # the pool's bitmaps and alignment, for small stores
+    large = max(1, min(_CLASS_MAX, budget * _VALUES[-1][1] // 100 // largest))
+    rest = budget - large * largest
+    shares = sum(share for _, share in _VALUES[:-1])
+    classes: list[tuple[int, int]] = []
+    carried = 0  # what a class did not need, for the next larger one
+    for block_bytes, share in _VALUES[:-1]:
+        mine = rest * share // shares + carried
+        # A bit for each block marks it free.
+        count = max(1, min(_CLASS_MAX, mine * 8 // (block_bytes * 8 + 1)))
+        carried = mine - count * block_bytes - count // 8
+        classes.append((block_bytes, count))
+    return (*classes, (largest, min(_CLASS_MAX, large + max(0, carried) // largest)))
+
+
+def _table(blocks: int) -> tuple[int, int]:
+    buckets = min(_BUCKETS_MAX, max(_BUCKETS_MIN, int(blocks / _ENTRIES_PER_BUCKET) + 1))
+    return buckets, min(_EXTENSIONS_MAX, buckets // 4)
+
+
+def _messages(number: int) -> _BLOCKS:
+    counts = [max(1, number * share // 1000) for _, share in _MESSAGES[1:]]
+    first = max(1, number - sum(counts) - _LARGE_MIN)
+    blocks = zip(_MESSAGES, [first, *counts], strict=True)
+    return (
+        *((_HEAD + payload, count) for (payload, _), count in blocks),
+        (_HEAD + _LARGEST_PAYLOAD, _LARGE_MIN),
+    )
+
+
+def _with_large(sizes: Sizes, left: int) -> Sizes:
+    """The same with as many more of the largest message blocks as `left` bytes hold."""
+    largest, count = sizes.message_blocks[-1]
+    # A page for bitmaps that grow by 128 bytes at a time.
+    more = max(0, min(_CLASS_MAX - count, (left - 4 * KIB) * 8 // (largest * 8 + 1)))
+    blocks = (*sizes.message_blocks[:-1], (largest, count + more))
+    return msgspec.structs.replace(sizes, message_blocks=blocks)
+
+
+def _without(sizes: Sizes, part: str) -> Sizes:
+    """The same with next to nothing of one part."""
+    nothing: Sequence[tuple[int, int]] = ((128, 1),)
+    least = {
+        "store": {"buckets": 1, "extensions": 0, "value_blocks": nothing},
+        "message_pool_size": {"message_blocks": nothing},
+        "max_concurrent_agents": {"agents": 1, "warm": 1},
+        "queue_capacity x max_processes": {"queues": 1, "queue_capacity": 16},
+        "metrics": {"shards": 1},
+    }
+    return msgspec.structs.replace(sizes, **least[part])
+
+
+def _does_not_fit(config: Config, sizes: Sizes, missing: int) -> ConfigError:
+    parts = ("message_pool_size", "max_concurrent_agents", "queue_capacity x max_processes")
+    whole = region_bytes(sizes)
+    takes = ", ".join(
+        f"{part} {(whole - region_bytes(_without(sizes, part))) / MIB:.1f} MiB"
+        for part in (*parts, "metrics")
+    )
+    needed = config.shared_buffer_size + missing
+    return ConfigError(
+        f"shared_buffer_size is {config.shared_buffer_size / MIB:.1f} MiB and "
+        f"{needed / MIB:.1f} MiB are needed ({takes}); raise it to at least {needed}, or lower "
+        f"one of {', '.join(parts)}"
+    )
