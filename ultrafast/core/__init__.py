@@ -1,0 +1,37 @@
+"""The doors onto the core: a module for each structure of csrc/, and what they say in common.
+
+Stands on the compiled modules beside it and on `ultrafast.errors`. Decides nothing: a door converts,
+calls, checks and converts back.
+
+`_region` regions and process slots; `_queue` queues, receivers, messages; `_table` the store's table;
+`_agents` agent records; `_metrics` counters and histograms; `_status` statuses and their exceptions;
+`sizes` what a region is made of; `answers` the named tuples that the doors answer with.
+"""
+
+from __future__ import annotations
+
+from ultrafast.core._agents import Agents
+from ultrafast.core._metrics import Metrics
+from ultrafast.core._queue import Message, Queues, Receiver
+from ultrafast.core._region import Region, now_ns, region_bytes
+from ultrafast.core._table import Table
+from ultrafast.core.answers import AgentInfo, BlockCount, Entry, OwnerInfo, Recovery
+from ultrafast.core.sizes import Sizes
+
+__all__ = [
+    "AgentInfo",
+    "Agents",
+    "BlockCount",
+    "Entry",
+    "Message",
+    "Metrics",
+    "OwnerInfo",
+    "Queues",
+    "Receiver",
+    "Recovery",
+    "Region",
+    "Sizes",
+    "Table",
+    "now_ns",
+    "region_bytes",
+]

@@ -45,3 +45,6 @@ cdef class Message:
 
     cdef int _usable(self) except -1
     cdef void _give(self) noexcept
+
+
+cdef list block_counts(const _c.uf_pool *pool)

@@ -433,7 +433,8 @@ cdef class Receiver:
         cdef int each
         if taken == _c.UF_EMPTY or taken == _c.UF_BUSY:
             return []
-        check(taken, f"queue {self.index}")
+        if taken < 0:
+            check(taken, f"queue {self.index}")
         return [self.queues._wrap(handles[each], self.index) for each in range(taken)]
 
     @property
@@ -457,7 +458,8 @@ cdef class Receiver:
         )
         if status == _c.UF_EMPTY:
             return True
-        check(status, f"queue {self.index}")
+        if status != _c.UF_OK:
+            check(status, f"queue {self.index}")
         return False
 
     def disarm(self):

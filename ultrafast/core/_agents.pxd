@@ -1,0 +1,6 @@
+from ultrafast.core cimport _c
+from ultrafast.core._region cimport Region
+
+cdef class Agents:
+    cdef readonly Region region        # strong: the mapping outlives every door onto it
+    cdef _c.uf_agents *_agents         # borrowed from `region`

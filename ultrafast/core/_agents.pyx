@@ -1,0 +1,212 @@
+# cython: language_level=3, binding=False, embedsignature=True
+# cython: boundscheck=False, wraparound=False
+"""Agent records: types, ids, states, and the counters of each agent.
+
+Stands on csrc/uf_agents.h, which draws the states and says who may move an agent from which to which.
+Does not know what an agent does.
+"""
+
+from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.stdint cimport UINT32_MAX, uint32_t, uint64_t
+
+from ultrafast.core cimport _c
+from ultrafast.core._region cimport Region, can_read, can_write, name_of
+from ultrafast.core._status cimport check
+
+from ultrafast import errors
+from ultrafast.core.answers import AgentInfo
+
+FREE = _c.UF_AGENT_FREE
+BUILDING = _c.UF_AGENT_BUILDING
+WARM = _c.UF_AGENT_WARM
+STARTING = _c.UF_AGENT_STARTING
+ACTIVE = _c.UF_AGENT_ACTIVE
+DRAINING = _c.UF_AGENT_DRAINING
+STOPPED = _c.UF_AGENT_STOPPED
+FAILED = _c.UF_AGENT_FAILED
+STATES = ("free", "building", "warm", "starting", "active", "draining", "stopped", "failed")
+SLOT_BITS = _c.UF_AGENT_SLOT_BITS
+NO_LIMIT = UINT32_MAX
+
+
+cdef object info_of(const _c.uf_agent_info *info):
+    # As AgentInfo._make does: the fields one by one cost four times as much.
+    return tuple.__new__(AgentInfo, (
+        info.id, info.state, info.type, info.worker, info.priority, info.depth, info.limit,
+        info.handled, info.failed, info.restarts, info.touched_ns, info.spawned_ns, info.parent,
+    ))
+
+
+cdef class Agents:
+    """The agent records of a region.
+
+    Parameters
+    ----------
+    region : Region
+        Attached; read-only is enough to look.
+    """
+
+    def __cinit__(self, Region region not None):
+        can_read(region)
+        self.region = region
+        self._agents = &region._system.agents
+
+    @property
+    def capacity(self):
+        """Records in all."""
+        return self._agents.count
+
+    @property
+    def types(self):
+        """Types that the region has room for."""
+        return self._agents.types_max
+
+    def type(self, str name not None, bint make=True):
+        """The number of a type, given on first use; None when it has none and `make` is False."""
+        cdef uint32_t number
+        cdef const char *text
+        can_write(self.region) if make else can_read(self.region)
+        name_of(name, _c.UF_TYPE_NAME_BYTES, &text)
+        cdef int status = _c.uf_agents_type(self._agents, text, make, &number)
+        if status == _c.UF_MISSING:
+            return None
+        if status == _c.UF_NO_SLOT:
+            raise errors.NoSlot(
+                f"agent type {name!r}: every one of the {self._agents.types_max} types is in use"
+            )
+        check(status, name)
+        return number
+
+    def type_name(self, uint32_t type):
+        """The name of a type, or None."""
+        can_read(self.region)
+        cdef const char *text = _c.uf_agents_type_name(self._agents, type)
+        return None if text == NULL else text.decode("utf-8", "replace")
+
+    def new(self, uint32_t type, uint32_t worker, uint32_t priority, uint32_t state,
+            uint32_t limit, uint64_t parent, uint64_t now_ns):
+        """A fresh record of this process's.
+
+        Parameters
+        ----------
+        type, worker, priority : int
+            What it is, the index of its worker's queue, and its lane.
+        state : int
+            `BUILDING` or `STARTING`.
+        limit : int
+            Messages its mailbox holds; `NO_LIMIT` for any number.
+        parent : int
+            Id of the agent that spawned it, or 0.
+        now_ns : int
+            CLOCK_MONOTONIC.
+
+        Returns
+        -------
+        int
+            Its id.
+
+        Raises
+        ------
+        NoAgentSlot
+            Every record is in use.
+        """
+        cdef uint64_t id
+        can_write(self.region)
+        cdef int status = _c.uf_agent_new(
+            self._agents, type, worker, priority, state, limit, parent, now_ns, &id
+        )
+        if status != _c.UF_OK:
+            check(
+                status,
+                f"agent of type {type} on worker {worker}, with {self._agents.count} records in all",
+            )
+        return id
+
+    def claim(self, uint32_t type, uint32_t priority, uint64_t parent, uint64_t now_ns):
+        """A warm agent of the type, now STARTING and this process's: (id, worker), or None."""
+        cdef uint64_t id
+        cdef uint32_t worker
+        can_write(self.region)
+        cdef int status = _c.uf_agent_claim(
+            self._agents, type, priority, parent, now_ns, &id, &worker
+        )
+        if status == _c.UF_EMPTY or status == _c.UF_BUSY:
+            return None
+        if status != _c.UF_OK:
+            check(status, f"type {type}, priority {priority}")
+        return id, worker
+
+    def move(self, uint64_t id, uint32_t old, uint32_t new):
+        """Change an agent's state: `OK`; `STALE`: it is gone; `BUSY`: it was in another state."""
+        can_write(self.region)
+        cdef int status = _c.uf_agent_move(self._agents, id, old, new)
+        if status != _c.UF_OK and status != _c.UF_STALE and status != _c.UF_BUSY:
+            check(status, f"agent {id:#x} from {old} to {new}")
+        return status
+
+    def look(self, uint64_t id):
+        """The `AgentInfo` of an id, or None when the agent is gone."""
+        cdef _c.uf_agent_info info
+        can_read(self.region)
+        if _c.uf_agent_look(self._agents, id, &info) != _c.UF_OK:
+            return None
+        return info_of(&info)
+
+    def at(self, uint32_t slot):
+        """The `AgentInfo` of a record, whoever has it now."""
+        cdef _c.uf_agent_info info
+        can_read(self.region)
+        cdef int status = _c.uf_agent_at(self._agents, slot, &info)
+        if status != _c.UF_OK:
+            check(status, f"record {slot} of {self._agents.count}")
+        return info_of(&info)
+
+    def route(self, uint64_t id):
+        """Where to send: the worker's queue, or `STALE`, or `FULL` when the mailbox is."""
+        cdef uint32_t worker
+        can_read(self.region)
+        cdef int status = _c.uf_agent_route(self._agents, id, &worker)
+        return <int>worker if status == _c.UF_OK else status
+
+    def handled(self, uint32_t slot, bint failed, uint64_t now_ns):
+        """Count a message; the agent's worker alone says so."""
+        can_write(self.region)
+        _c.uf_agent_handled(self._agents, slot, failed, now_ns)
+
+    def set_depth(self, uint32_t slot, uint32_t depth):
+        """Say how many messages wait in the mailbox; the agent's worker alone does."""
+        can_write(self.region)
+        _c.uf_agent_set_depth(self._agents, slot, depth)
+
+    def restarted(self, uint32_t slot):
+        """Count a restart."""
+        can_write(self.region)
+        _c.uf_agent_restarted(self._agents, slot)
+
+    def tally(self, worker=None):
+        """Count agents by type and state, of all workers or of one.
+
+        Parameters
+        ----------
+        worker : int, optional
+            The index of its queue.
+
+        Returns
+        -------
+        ndarray of uint32, shape (types, 8)
+            A row for each type, a column for each state; free records are not counted.
+        """
+        import numpy
+
+        cdef Py_buffer view
+        cdef uint32_t which = _c.UF_EVERY_WORKER if worker is None else worker
+        can_read(self.region)
+        counts = numpy.zeros((self._agents.types_max, _c.UF_AGENT_STATES), dtype=numpy.uint32)
+        PyObject_GetBuffer(counts, &view, PyBUF_WRITABLE)
+        _c.uf_agents_tally(self._agents, which, <uint32_t *>view.buf)
+        PyBuffer_Release(&view)
+        return counts
+
+    def count(self):
+        """Records that are not free. Cost: one pass over the records."""
+        return int(self.tally().sum())

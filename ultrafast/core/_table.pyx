@@ -1,0 +1,458 @@
+# cython: language_level=3, binding=False, embedsignature=True
+# cython: boundscheck=False, wraparound=False
+"""The store's table: values by namespace and key, read whole and without locks.
+
+Stands on csrc/uf_table.h. Keeps None, bool, int of 64 bits, float, str and bytes as they are; other
+values come encoded, with a tag of the codec's, and go through `Table.decoder` on their way out.
+"""
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.unicode cimport PyUnicode_DecodeUTF8
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.string cimport memcmp, memcpy
+
+from ultrafast.core cimport _c
+from ultrafast.core._queue cimport block_counts
+from ultrafast.core._region cimport Region, can_read, can_write, text_of, wall_ns
+from ultrafast.core._status cimport check
+
+from ultrafast import errors
+from ultrafast.core.answers import Entry
+
+ANY = _c.UF_SET_ANY
+NEW = _c.UF_SET_NEW
+STAMP = _c.UF_SET_STAMP
+KEY_BYTES_MAX = _c.UF_KEY_BYTES_MAX
+
+cdef enum:
+    TAG_NONE = 1
+    TAG_TRUE = 2
+    TAG_FALSE = 3
+    TAG_INT = 4
+    TAG_FLOAT = 5
+    TAG_STR = 6
+    TAG_BYTES = 7
+    TAG_CODEC = 16              # this one and all above are the codec's
+    SMALL = 512                 # a value up to this many bytes is read onto the stack
+    KEY_WORDS = 129             # UF_KEY_BYTES_MAX + 8 bytes
+    GROWTH_TRIES = 8
+    LOCKED_COPY_BYTES = 262144  # as in _queue.pyx
+
+NONE = TAG_NONE
+TRUE = TAG_TRUE
+FALSE = TAG_FALSE
+INT = TAG_INT
+FLOAT = TAG_FLOAT
+STR = TAG_STR
+BYTES = TAG_BYTES
+FIRST_CODEC_TAG = TAG_CODEC
+
+
+cdef object native(uint32_t tag, const char *data, Py_ssize_t count):
+    """The value of one of our own tags."""
+    cdef int64_t number
+    cdef double real
+    if tag == TAG_BYTES:
+        return PyBytes_FromStringAndSize(data, count)
+    if tag == TAG_STR:
+        return PyUnicode_DecodeUTF8(data, count, NULL)
+    if tag == TAG_INT and count == 8:
+        memcpy(&number, data, 8)
+        return number
+    if tag == TAG_FLOAT and count == 8:
+        memcpy(&real, data, 8)
+        return real
+    if tag == TAG_NONE:
+        return None
+    if tag == TAG_TRUE or tag == TAG_FALSE:
+        return tag == TAG_TRUE
+    raise errors.RegionCorrupt(f"a stored value of {count} bytes has the tag {tag}: none of ours")
+
+
+cdef class Table:
+    """Values in shared memory by (namespace, key).
+
+    Parameters
+    ----------
+    region : Region
+        Attached; read-only is enough to read.
+
+    Attributes
+    ----------
+    decoder : callable or None
+        ``decoder(tag, data)`` makes the value of a tag of the codec's.
+    """
+
+    def __cinit__(self, Region region not None):
+        can_read(region)
+        self.region = region
+        self._table = &region._system.table
+        self.decoder = None
+
+    cdef int _find(self, str space, str key, char *small, _c.uf_entry *entry) except? -1:
+        """OK: the value is in `small`. TOO_BIG: it is longer than SMALL. MISSING."""
+        cdef uint64_t words[KEY_WORDS]
+        cdef _c.uf_key core
+        cdef int status
+        can_read(self.region)
+        make_key(self._table, space, key, words, &core)
+        status = _c.uf_table_get(self._table, &core, 0, small, SMALL, entry)
+        if status == _c.UF_MISSING:
+            return status
+        if status != _c.UF_OK and status != _c.UF_TOO_BIG:
+            check(status, f"{space!r} {key!r}")
+        return _c.UF_MISSING if is_expired(entry) else status
+
+    cdef bytes _large(self, str space, str key, _c.uf_entry *entry):
+        """The bytes of a value that `_find` found to be long; None when it is gone by now."""
+        cdef uint64_t words[KEY_WORDS]
+        cdef _c.uf_key core
+        cdef bytes value = None
+        cdef int status = _c.UF_TOO_BIG
+        cdef int tries = 0
+        make_key(self._table, space, key, words, &core)
+        while status == _c.UF_TOO_BIG and tries < GROWTH_TRIES:  # it may grow between two reads
+            value = PyBytes_FromStringAndSize(NULL, entry.value_bytes)
+            status = read_into(self.region, &core, PyBytes_AS_STRING(value), len(value), entry)
+            tries += 1
+        if status == _c.UF_MISSING:
+            return None
+        if status != _c.UF_OK:
+            check(_c.UF_BUSY if status == _c.UF_TOO_BIG else status, f"{space!r} {key!r}")
+        return None if is_expired(entry) else value[:entry.value_bytes]
+
+    def get(self, str space not None, str key not None, default=None):
+        """The value, or `default` when there is none."""
+        cdef char small[SMALL]
+        cdef bytes large = None
+        cdef _c.uf_entry entry
+        cdef int status = self._find(space, key, small, &entry)
+        if status == _c.UF_TOO_BIG:
+            large = self._large(space, key, &entry)
+        if status == _c.UF_MISSING or (status != _c.UF_OK and large is None):
+            return default
+        if entry.tag >= TAG_CODEC:
+            if self.decoder is None:
+                raise TypeError(f"{space!r} {key!r}: tag {entry.tag} needs a decoder; none is set")
+            if large is None:
+                large = small[:entry.value_bytes]
+            return self.decoder(entry.tag, large)
+        if large is None:
+            return native(entry.tag, small, entry.value_bytes)
+        if entry.tag == TAG_BYTES:
+            return large
+        return native(entry.tag, large, entry.value_bytes)
+
+    def get_entry(self, str space not None, str key not None):
+        """The `Entry`, or None; a value with a tag of the codec's is left as its bytes."""
+        cdef char small[SMALL]
+        cdef bytes large = None
+        cdef _c.uf_entry entry
+        cdef int status = self._find(space, key, small, &entry)
+        if status == _c.UF_TOO_BIG:
+            large = self._large(space, key, &entry)
+        if status == _c.UF_MISSING or (status != _c.UF_OK and large is None):
+            return None
+        if large is None:
+            large = small[:entry.value_bytes]
+        value = large
+        if entry.tag < TAG_CODEC and entry.tag != TAG_BYTES:
+            value = native(entry.tag, large, entry.value_bytes)
+        return Entry(value, entry.tag, entry.stamp, entry.expires_ns)
+
+    def contains(self, str space not None, str key not None):
+        """True when there is a value."""
+        cdef uint64_t words[KEY_WORDS]
+        cdef _c.uf_key core
+        cdef _c.uf_entry entry
+        can_read(self.region)
+        make_key(self._table, space, key, words, &core)
+        cdef int status = _c.uf_table_get(self._table, &core, 0, NULL, 0, &entry)
+        if status == _c.UF_MISSING:
+            return False
+        if status != _c.UF_OK and status != _c.UF_TOO_BIG:
+            check(status, f"{space!r} {key!r}")
+        return not is_expired(&entry)
+
+    cdef int _write(
+        self, str space, str key, const void *data, Py_ssize_t count, uint32_t mode,
+        _c.uf_entry *entry
+    ) except? -1:
+        """Any status but the errors."""
+        cdef uint64_t words[KEY_WORDS]
+        cdef _c.uf_key core
+        cdef int status
+        can_write(self.region)
+        make_key(self._table, space, key, words, &core)
+        status = _c.uf_table_set(
+            self._table, &core, data, count, 0 if mode == _c.UF_SET_ANY else wall_ns(), mode, entry
+        )
+        if status == _c.UF_TOO_BIG:
+            counts = block_counts(&self.region._system.values)
+            room = max([each.block_bytes for each in counts]) - _c.UF_BLOCK_HEAD
+            raise errors.ValueTooBig(
+                f"{space!r} {key!r}: a value of {count} bytes: the largest block has room for {room}"
+                " with the key"
+            )
+        if status == _c.UF_OK or status == _c.UF_EXISTS or status == _c.UF_MISSING:
+            return status
+        if status == _c.UF_NO_BLOCK or status == _c.UF_STORE_FULL or status == _c.UF_BUSY:
+            return status
+        return check(status, f"{space!r} {key!r}")
+
+    cdef int _write_native(
+        self, str space, str key, object value, uint32_t mode, _c.uf_entry *entry
+    ) except? -1:
+        cdef const char *data = NULL
+        cdef Py_ssize_t count = 0
+        cdef int64_t number
+        cdef double real
+        kind = type(value)
+        if kind is bytes:
+            entry.tag = TAG_BYTES
+            data = PyBytes_AS_STRING(value)
+            count = PyBytes_GET_SIZE(value)
+        elif kind is str:
+            entry.tag = TAG_STR
+            data = text_of(value, &count)
+        elif kind is int:
+            entry.tag = TAG_INT
+            try:
+                number = value
+            except OverflowError:
+                raise TypeError(f"{space!r} {key!r}: an int beyond 64 bits; encode it") from None
+            data = <const char *>&number
+            count = 8
+        elif kind is float:
+            entry.tag = TAG_FLOAT
+            real = value
+            data = <const char *>&real
+            count = 8
+        elif value is None:
+            entry.tag = TAG_NONE
+        elif kind is bool:
+            entry.tag = TAG_TRUE if value else TAG_FALSE
+        else:
+            raise TypeError(
+                f"{space!r} {key!r}: {kind.__name__} is not None, bool, int, float, str or bytes;"
+                " encode it"
+            )
+        return self._write(space, key, data, count, mode, entry)
+
+    def set(self, str space not None, str key not None, value, uint64_t expires_ns=0):
+        """Keep a value that needs no codec.
+
+        Parameters
+        ----------
+        space, key : str
+            Together at most `KEY_BYTES_MAX` bytes of UTF-8.
+        value : None, bool, int, float, str or bytes
+            An int of at most 64 bits; subclasses are refused, since they would come back as these.
+        expires_ns : int, optional
+            CLOCK_REALTIME after which it is gone; 0 for never.
+
+        Returns
+        -------
+        bool
+            False: there is no room, and nothing has changed.
+
+        Raises
+        ------
+        TypeError, ValueTooBig, InvalidArgument, Contended
+            Nothing has changed.
+        """
+        cdef _c.uf_entry entry
+        entry.stamp = 0
+        entry.expires_ns = expires_ns
+        cdef int status = self._write_native(space, key, value, _c.UF_SET_ANY, &entry)
+        if status == _c.UF_OK:
+            return True
+        if status == _c.UF_BUSY:
+            check(status, f"{space!r} {key!r}")
+        return False
+
+    def set_encoded(self, str space not None, str key not None, data, uint32_t tag,
+                    uint64_t expires_ns=0, uint32_t mode=_c.UF_SET_ANY, uint64_t stamp=0):
+        """Keep bytes under a tag.
+
+        Parameters
+        ----------
+        space, key : str
+            As `set`.
+        data : bytes-like
+            Copied.
+        tag : int
+            From `FIRST_CODEC_TAG` on.
+        expires_ns : int, optional
+            As `set`.
+        mode : int, optional
+            `ANY`; `NEW`: only where there is none; `STAMP`: only over the entry with this stamp.
+        stamp : int, optional
+            For `STAMP`.
+
+        Returns
+        -------
+        status : int
+            `OK`, `EXISTS` (there is one, or one with another stamp), `MISSING`, `NO_BLOCK`,
+            `STORE_FULL`, `BUSY`. Nothing has changed unless `OK`.
+        stamp : int
+            The new entry's, or that of the one in the way; 0 for none.
+        """
+        cdef Py_buffer view
+        cdef _c.uf_entry entry
+        cdef int status
+        if tag < TAG_CODEC:
+            check(_c.UF_INVALID, f"tag {tag}: the codec's begin with {TAG_CODEC}")
+        if mode > _c.UF_SET_STAMP:
+            check(_c.UF_INVALID, f"mode {mode}")
+        entry.tag = tag
+        entry.stamp = stamp
+        entry.expires_ns = expires_ns
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        try:
+            status = self._write(space, key, view.buf, view.len, mode, &entry)
+        finally:
+            PyBuffer_Release(&view)
+        return status, stamp_of(status, &entry)
+
+    def compare_and_set(self, str space not None, str key not None, value, uint64_t stamp,
+                        uint64_t expires_ns=0):
+        """Keep a value if the entry is still the one with this stamp; stamp 0: if there is none.
+
+        Parameters
+        ----------
+        space, key, value, expires_ns
+            As `set`.
+        stamp : int
+            From `get_entry`, or from the last write.
+
+        Returns
+        -------
+        status, stamp : int
+            As `set_encoded`.
+        """
+        cdef _c.uf_entry entry
+        cdef uint32_t mode = _c.UF_SET_STAMP if stamp != 0 else _c.UF_SET_NEW
+        entry.stamp = stamp
+        entry.expires_ns = expires_ns
+        cdef int status = self._write_native(space, key, value, mode, &entry)
+        return status, stamp_of(status, &entry)
+
+    def delete(self, str space not None, str key not None, uint64_t stamp=0):
+        """Take the entry away. False: there is none, or, with `stamp`, none with this stamp."""
+        cdef uint64_t words[KEY_WORDS]
+        cdef _c.uf_key core
+        can_write(self.region)
+        make_key(self._table, space, key, words, &core)
+        cdef int status = _c.uf_table_delete(self._table, &core, stamp)
+        if status == _c.UF_MISSING or status == _c.UF_EXISTS:
+            return False
+        if status != _c.UF_OK:
+            check(status, f"{space!r} {key!r}")
+        return True
+
+    def scan(self, uint64_t cursor, str space=None, Py_ssize_t max=256):
+        """Some of the keys: those after `cursor`.
+
+        Parameters
+        ----------
+        cursor : int
+            0 to begin with, then what the last call answered.
+        space : str, optional
+            Only this namespace's.
+        max : int, optional
+            How many at most.
+
+        Returns
+        -------
+        cursor : int or None
+            None at the end.
+        keys : list of (str, str)
+            Namespace and key. An entry that stays throughout is seen, once.
+        """
+        cdef uint64_t words[KEY_WORDS]
+        cdef _c.uf_entry entry
+        cdef Py_ssize_t wanted_bytes = 0
+        cdef const char *wanted = NULL
+        cdef const char *text = <const char *>&words[0]
+        cdef uint64_t now = wall_ns()
+        cdef int status
+        can_read(self.region)
+        if space is not None:
+            wanted = text_of(space, &wanted_bytes)
+        found = []
+        while len(found) < max:
+            status = _c.uf_table_next(self._table, &cursor, now, words, &entry)
+            if status == _c.UF_EMPTY:
+                return None, found
+            check(status, "scan")
+            if wanted != NULL and (
+                entry.space_bytes != wanted_bytes or memcmp(text, wanted, wanted_bytes) != 0
+            ):
+                continue
+            found.append((
+                text[:entry.space_bytes].decode("utf-8", "replace"),
+                text[entry.space_bytes:entry.space_bytes + entry.key_bytes].decode(
+                    "utf-8", "replace"
+                ),
+            ))
+        return cursor, found
+
+    def keys(self, str space=None):
+        """Iterate over (namespace, key), of all namespaces or of one."""
+        cursor = 0
+        while cursor is not None:
+            cursor, found = self.scan(cursor, space)
+            yield from found
+
+    def count(self):
+        """Entries, expired ones too: already old when it returns. Cost: one pass over the buckets."""
+        can_read(self.region)
+        return _c.uf_table_count(self._table)
+
+    def blocks(self):
+        """A `BlockCount` for each size of block for values."""
+        can_read(self.region)
+        return block_counts(&self.region._system.values)
+
+    def noop(self, str space not None, str key not None, default=None):
+        """Nothing, with the arguments of `get`: what a call costs."""
+        return default
+
+
+cdef inline int make_key(
+    _c.uf_table *table, str space, str key, uint64_t *words, _c.uf_key *out
+) except -1:
+    cdef Py_ssize_t space_bytes, key_bytes
+    cdef const char *space_text = text_of(space, &space_bytes)
+    cdef const char *key_text = text_of(key, &key_bytes)
+    if _c.uf_key_make(out, table.seed, words, space_text, space_bytes, key_text, key_bytes) != 0:
+        raise errors.InvalidArgument(
+            f"a namespace of {space_bytes} bytes and a key of {key_bytes}:"
+            f" together at most {_c.UF_KEY_BYTES_MAX}"
+        )
+    return 0
+
+
+cdef inline bint is_expired(const _c.uf_entry *entry) noexcept:
+    return entry.expires_ns != 0 and wall_ns() >= entry.expires_ns
+
+
+cdef int read_into(
+    Region region, const _c.uf_key *key, char *out, uint64_t room, _c.uf_entry *entry
+) noexcept:
+    """A read of a value larger than SMALL; without the interpreter's lock when that is worth it."""
+    cdef int status
+    if room < LOCKED_COPY_BYTES:
+        return _c.uf_table_get(&region._system.table, key, 0, out, room, entry)
+    region._pins += 1
+    with nogil:
+        status = _c.uf_table_get(&region._system.table, key, 0, out, room, entry)
+    region._pins -= 1
+    return status
+
+
+cdef uint64_t stamp_of(int status, const _c.uf_entry *entry) noexcept:
+    """The stamp that goes with the answer of a write."""
+    return entry.stamp if status == _c.UF_OK or status == _c.UF_EXISTS else 0
