@@ -71,17 +71,42 @@ static uint64_t pack(uint64_t opens, uint32_t receiver, uint32_t phase)
     return (opens << 32) | ((uint64_t)receiver << 8) | phase;
 }
 
-static bool is_named(const struct uf_queue_record *record, const char *name)
+/* The name as the record has it: whole words, zeroes behind it. False: too long, or none. */
+static bool name_words(const char *name, uint64_t *words)
 {
-    /* Q9 <- Q8. Acquire: an OPEN record's name is written. */
-    uint64_t state = atomic_load_explicit(&record->state, memory_order_acquire);
-    return (state & 0xff) == UF_QUEUE_OPEN && strncmp(record->name, name, UF_NAME_BYTES) == 0;
+    size_t length = strnlen(name, UF_NAME_BYTES);
+    memset(words, 0, UF_NAME_BYTES);
+    memcpy(words, name, length);
+    return length > 0 && length < UF_NAME_BYTES;
 }
 
-int uf_queue_find(struct uf_queues *queues, const char *name, uint32_t *index)
+static _Atomic uint64_t *name_of(struct uf_queue_record *record)
+{
+    return (_Atomic uint64_t *)(void *)record->name;
+}
+
+static bool is_named(struct uf_queue_record *record, const uint64_t *words, uint64_t state)
+{
+    uint64_t difference = 0;
+    if ((state & 0xff) != UF_QUEUE_OPEN) {
+        return false;
+    }
+    for (uint32_t i = 0; i < UF_NAME_BYTES / 8; i++) {
+        /* Acquire: the state is read again after the words. */
+        difference |= atomic_load_explicit(&name_of(record)[i], memory_order_acquire) ^ words[i];
+    }
+    /* Relaxed: the loads above come before it. Another state, and the name may be two names' parts:
+     * the queue was closed and its record opened anew. */
+    return difference == 0 && atomic_load_explicit(&record->state, memory_order_relaxed) == state;
+}
+
+static int find(struct uf_queues *queues, const uint64_t *words, uint32_t *index)
 {
     for (uint32_t i = 0; i < queues->count; i++) {
-        if (is_named(&queues->record[i], name)) {
+        struct uf_queue_record *record = &queues->record[i];
+        /* Q9 <- Q8. Acquire: an OPEN record's name is written. */
+        uint64_t state = atomic_load_explicit(&record->state, memory_order_acquire);
+        if (is_named(record, words, state)) {
             *index = i;
             return UF_OK;
         }
@@ -89,44 +114,102 @@ int uf_queue_find(struct uf_queues *queues, const char *name, uint32_t *index)
     return UF_MISSING;
 }
 
-int uf_queue_open(struct uf_queues *queues, const char *name, uint32_t *index)
+int uf_queue_find(struct uf_queues *queues, const char *name, uint32_t *index)
 {
-    size_t length = strnlen(name, UF_NAME_BYTES);
-    if (length == 0 || length == UF_NAME_BYTES) {
-        return UF_INVALID;
-    }
-    if (uf_queue_find(queues, name, index) == UF_OK) {
-        return UF_OK;
-    }
+    uint64_t words[UF_NAME_BYTES / 8];
+    return name_words(name, words) ? find(queues, words, index) : UF_INVALID;
+}
+
+/* Make a free record ours to open. */
+static int begin_opening(struct uf_queues *queues, uint32_t *index)
+{
     for (uint32_t i = 0; i < queues->count; i++) {
         struct uf_queue_record *record = &queues->record[i];
         uint64_t state =
             atomic_load_explicit(&record->state, memory_order_relaxed); /* CAS judges */
-        uint64_t opening = pack((state >> 32) + 1, queues->me, UF_QUEUE_OPENING);
-        /* Acquire: the last user's closing is behind us. Failure relaxed: try the next record. */
-        if ((state & 0xff) != UF_QUEUE_FREE ||
-            !atomic_compare_exchange_strong_explicit(&record->state, &state, opening,
-                                                     memory_order_acquire, memory_order_relaxed)) {
-            continue;
+        /* Q13. seq_cst: before our look at the others' records, see may_open. Acquire with it: the
+         * last user's closing is behind us. Failure relaxed: try the next record. */
+        if ((state & 0xff) == UF_QUEUE_FREE &&
+            atomic_compare_exchange_strong_explicit(
+                &record->state, &state, pack((state >> 32) + 1, queues->me, UF_QUEUE_OPENING),
+                memory_order_seq_cst, memory_order_relaxed)) {
+            *index = i;
+            return UF_OK;
         }
-        UF_STEP(Q0);
-        memset(record->name, 0, UF_NAME_BYTES);
-        memcpy(record->name, name, length);
-        uf_bell_disarm(&record->bell);
-        /* Q8 -> Q9. Release: see Q9. A store, since OPENING is its opener's alone. */
-        atomic_store_explicit(&record->state, pack(opening >> 32, queues->me, UF_QUEUE_OPEN),
-                              memory_order_release);
-        UF_STEP(Q8);
-        *index = i;
-        /* Two openers of one name: the lower index stays. */
-        uint32_t first;
-        if (uf_queue_find(queues, name, &first) == UF_OK && first < i) {
-            uf_queue_close(queues, i);
-            *index = first;
-        }
-        return UF_OK;
     }
     return UF_NO_SLOT;
+}
+
+/* Whether a queue of this name may come to stand in record `mine`: OK, EXISTS (there is one), BUSY
+ * (somebody else is opening one, whose name we cannot know). Each opener marks its record, then looks
+ * at all the others: of two, one at least sees the other. */
+static int may_open(struct uf_queues *queues, const uint64_t *words, uint32_t mine, uint32_t *index)
+{
+    for (uint32_t i = 0; i < queues->count; i++) {
+        struct uf_queue_record *record = &queues->record[i];
+        /* Q14 <-> Q13. seq_cst: see above; Q9 with it. */
+        uint64_t state = atomic_load_explicit(&record->state, memory_order_seq_cst);
+        if (i == mine) {
+            continue;
+        }
+        if ((state & 0xff) == UF_QUEUE_OPENING) {
+            return UF_BUSY;
+        }
+        if (is_named(record, words, state)) {
+            *index = i;
+            return UF_EXISTS;
+        }
+    }
+    return UF_OK;
+}
+
+static int try_open(struct uf_queues *queues, const uint64_t *words, uint32_t *index)
+{
+    uint32_t mine;
+    if (find(queues, words, index) == UF_OK) {
+        return UF_OK;
+    }
+    int status = begin_opening(queues, &mine);
+    if (status != UF_OK) {
+        return status;
+    }
+    UF_STEP(Q0);
+    struct uf_queue_record *record = &queues->record[mine];
+    uint64_t opens = atomic_load_explicit(&record->state, memory_order_relaxed) >> 32; /* ours */
+    status = may_open(queues, words, mine, index);
+    if (status != UF_OK) {
+        /* Release: as close. A store, since OPENING is its opener's alone. */
+        atomic_store_explicit(&record->state, pack(opens, 0, UF_QUEUE_FREE), memory_order_release);
+        return status == UF_EXISTS ? UF_OK : UF_BUSY;
+    }
+    for (uint32_t i = 0; i < UF_NAME_BYTES / 8; i++) {
+        /* Release: a finder that reads one of these words also reads that the state has changed. */
+        atomic_store_explicit(&name_of(record)[i], words[i], memory_order_release);
+    }
+    uf_bell_disarm(&record->bell);
+    /* Q8 -> Q9. Release: see Q9. A store, as above. */
+    atomic_store_explicit(&record->state, pack(opens, queues->me, UF_QUEUE_OPEN),
+                          memory_order_release);
+    UF_STEP(Q8);
+    *index = mine;
+    return UF_OK;
+}
+
+int uf_queue_open(struct uf_queues *queues, const char *name, uint32_t *index)
+{
+    uint64_t words[UF_NAME_BYTES / 8];
+    int status = UF_BUSY;
+    if (!name_words(name, words)) {
+        return UF_INVALID;
+    }
+    for (uint32_t tries = 0; tries < UF_QUEUE_TRIES && status == UF_BUSY; tries++) {
+        /* Two that meet both step back: each stays away for a time of its own. */
+        for (uint32_t pause = tries * queues->me; pause > 0; pause--) {
+            uf_pause();
+        }
+        status = try_open(queues, words, index);
+    }
+    return status;
 }
 
 int uf_queue_close(struct uf_queues *queues, uint32_t index)
@@ -207,6 +290,21 @@ static int take_one(struct uf_queues *queues, struct uf_ring *ring, uint32_t que
     return UF_BUSY;
 }
 
+/* The lane to serve next: `lane`, unless a lower one has waited so long that, with all the others
+ * that wait as long served before it, its share would be missed. */
+static uint32_t most_overdue(const struct uf_receiver *receiver, uint32_t lane)
+{
+    uint32_t serve = lane;
+    uint32_t most = UF_LANE_SHARE - UF_LANES;
+    for (uint32_t low = lane + 1; low < UF_LANES; low++) {
+        if (receiver->debt[low] > most) {
+            most = receiver->debt[low];
+            serve = low;
+        }
+    }
+    return serve;
+}
+
 int uf_queue_take(struct uf_queues *queues, struct uf_receiver *receiver, uint32_t *handles,
                   uint32_t max)
 {
@@ -221,22 +319,20 @@ int uf_queue_take(struct uf_queues *queues, struct uf_receiver *receiver, uint32
         ring[lane] = ring_of(queues, receiver->queue, lane);
     }
     for (uint32_t lane = 0; lane < UF_LANES && taken < max;) {
-        uint32_t serve = lane;
-        for (uint32_t low = lane + 1; low < UF_LANES; low++) {
-            if (receiver->debt[low] >= UF_LANE_SHARE - 1) {
-                serve = low;
-                break;
-            }
-        }
+        uint32_t serve = most_overdue(receiver, lane);
         status =
             take_one(queues, &ring[serve], receiver->queue, serve, &from[serve], &handles[taken]);
-        receiver->debt[serve] = 0; /* served, or has nothing to be served with */
         if (status == UF_OK) {
             taken++;
-            for (uint32_t low = serve + 1; low < UF_LANES; low++) {
+            for (uint32_t low = 1; low < UF_LANES; low++) {
                 receiver->debt[low]++;
             }
-        } else if (serve == lane) {
+        }
+        receiver->debt[serve] = 0; /* served, or has nothing to be served with */
+        if (status == UF_OK) {
+            continue;
+        }
+        if (serve == lane) {
             if (status != UF_EMPTY && status != UF_BUSY) {
                 break;
             }

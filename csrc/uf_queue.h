@@ -12,7 +12,7 @@
  *            clears the slot         Q4        EMPTY                  TAKEN(receiver, queue)
  *            has handled it, gives   Q5        -                      OWNED(receiver)
  *            At every line the message is named by the slot, by the block, or by both.
- * OWNERSHIP  send: OK hands the blocks to the queue, the refused ones stay with the sender. take:
+ * OWNERSHIP  send: OK hands the blocks (OWNED, or TAKEN and sent on) to the queue, the refused ones stay with the sender. take:
  *            the blocks are the receiver's until it gives them back (uf_pool_give).
  * THREADS    send: any. take: any, each with its own `struct uf_receiver`.
  * PROGRESS   send, take: lock-free, as uf_ring.h. A lower lane that has messages gets at least one of
@@ -22,11 +22,15 @@
  *            place. At Q4: the block becomes ORPHAN; the queue's next receiver adopts orphans first,
  *            in the order of their positions, marked REDELIVERED (or they are freed, if sent
  *            at most once). After Q5: it was handled; recovery frees the block.
- *            Recovery at any step: each step may be done again.
+ *            A block that was sent on while TAKEN is in a ring: RING. An opener at Q0: open answers
+ *            BUSY to others until recovery frees the record. Recovery at any step: each step may be
+ *            done again.
  * ORDER      Q3 owner word release -> W2, recovery's acquire   position and attempt are written
  *            Q6 orphans release -> Q7 orphans acquire          the blocks are marked ORPHAN
  *            Q8 state release -> Q9 state acquire              name and receiver are written
+ *            Q13 OPENING, Q14 others' states, seq_cst          two openers do not miss each other
  * ERRORS     FULL: this lane. MISSING: no queue of this name. NO_SLOT: every record is in use.
+ *            BUSY from open: another process opens a queue at every attempt.
  *            INVALID: index, lane, name. CORRUPT: as uf_ring.h.
  * SOURCE     Names in claims, and a recover that reads them: iceoryx2. The receiver's share: deficit
  *            round robin, Shreedhar & Varghese 1996, with a quantum of one message.
@@ -40,6 +44,7 @@
 #define UF_LANE_SHARE 16u
 #define UF_QUEUES_MAX 16000u /* a place field has fourteen bits */
 #define UF_NAME_BYTES 64u
+#define UF_QUEUE_TRIES 64u
 
 struct uf_queue_record {
     alignas(UF_PAIR) _Atomic uint64_t state; /* [ opens 32 | receiver 10 | phase 8 ]; Q8, Q9     */
@@ -65,7 +70,7 @@ struct uf_queues {
 /* A receiver's own memory. */
 struct uf_receiver {
     uint32_t queue;
-    uint32_t debt[UF_LANES]; /* taken above this lane since it was last served */
+    uint32_t debt[UF_LANES]; /* taken from other lanes since this one was last served */
 };
 
 UF_API uint64_t uf_queues_bytes(uint32_t count, uint32_t capacity);

@@ -115,6 +115,41 @@ static inline bool seat_mend(struct seat *seat, uint32_t slot, struct uf_queue_r
     return true;
 }
 
+/* What a test's message carries: one number, in the first eight bytes. */
+static inline void number_put(const struct uf_pool *pool, uint32_t handle, uint64_t number)
+{
+    memcpy((uint8_t *)uf_pool_block(pool, handle) + UF_BLOCK_HEAD, &number, 8);
+}
+
+static inline uint64_t number_of(const struct uf_pool *pool, uint32_t handle)
+{
+    uint64_t number;
+    memcpy(&number, (uint8_t *)uf_pool_block(pool, handle) + UF_BLOCK_HEAD, 8);
+    return number;
+}
+
+/* Send one number: UF_OK, or why not, and then the block is ours no more. */
+static inline int number_send(struct seat *seat, uint32_t queue, uint32_t lane, uint64_t number,
+                              uint16_t flags, uint32_t *bell)
+{
+    uint32_t handle;
+    int status = uf_pool_take(&seat->pool, 8, &handle);
+    if (status != UF_OK) {
+        return status;
+    }
+    struct uf_message *message = uf_pool_block(&seat->pool, handle);
+    message->payload_bytes = 8;
+    message->flags = flags;
+    message->attempt = 0;
+    number_put(&seat->pool, handle, number);
+    status = uf_queue_send(&seat->queues, queue, lane, &handle, 1, bell);
+    if (status == 1) {
+        return UF_OK;
+    }
+    CHECK_EQ(uf_pool_give(&seat->pool, handle), UF_OK);
+    return status;
+}
+
 /* Blocks of all classes that say FREE, and all that there are. */
 static inline uint32_t blocks_free(const struct uf_pool *pool)
 {

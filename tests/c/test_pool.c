@@ -172,8 +172,8 @@ static void hostile_heads(void)
             uint32_t handle;
             for (int i = 0; i < 40 && uf_pool_take(&pool, 0, &handle) == UF_OK; i++) {
                 uint8_t *block = uf_pool_block(&pool, handle);
-                CHECK(block >= area && block + UF_BLOCK_HEAD + uf_pool_room(&pool, handle) <=
-                                           area + bytes);
+                CHECK(block >= area &&
+                      block + UF_BLOCK_HEAD + uf_pool_room(&pool, handle) <= area + bytes);
             }
         }
     }

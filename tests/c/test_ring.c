@@ -52,8 +52,8 @@ static bool model_has_room(const struct model *model)
 /* The oldest position that is FULL, or the tail. */
 static uint64_t model_oldest(const struct model *model)
 {
-    uint64_t at = model->tail > model->start + model->capacity ? model->tail - model->capacity
-                                                               : model->start;
+    uint64_t at =
+        model->tail > model->start + model->capacity ? model->tail - model->capacity : model->start;
     while (at < model->tail && model->state[at - model->start] != FULL) {
         at++;
     }
@@ -94,7 +94,8 @@ static void model_claim(struct model *model, struct uf_ring *ring)
     model->claim[model->claims++] = claim;
 }
 
-static void model_end_claim(struct model *model, struct uf_ring *ring, uint64_t *random, bool undone)
+static void model_end_claim(struct model *model, struct uf_ring *ring, uint64_t *random,
+                            bool undone)
 {
     if (model->claims == 0) {
         return;
