@@ -37,6 +37,7 @@ _VALUES = (
     (_HEAD + _KEY_ROOM + _LARGEST_PAYLOAD, 10),
 )
 
+_AGENTS_MAX = 4_000_000  # of the core; a Config's limit leaves a quarter of it in reserve
 _TYPES = 64
 _SHARDS = 16
 _SETTINGS_BYTES = 64 * KIB
@@ -77,9 +78,12 @@ def region_sizes(config: Config) -> Sizes:
         queues=config.max_processes + 16,
         queue_capacity=config.queue_capacity,
         # Besides the live: those that wait, twice while a pool is renewed, and those just ended.
-        agents=config.max_concurrent_agents
-        + 2 * warm_agents
-        + max(1024, config.max_concurrent_agents // 16),
+        agents=min(
+            _AGENTS_MAX,
+            config.max_concurrent_agents
+            + 2 * warm_agents
+            + max(1024, config.max_concurrent_agents // 16),
+        ),
         types=_TYPES,
         warm=1 << (warm - 1).bit_length(),
         shards=min(_SHARDS, config.max_processes),
