@@ -1,11 +1,11 @@
 """The doors onto the core: a module for each structure of csrc/, and what they say in common.
 
-Stands on the compiled modules beside it and on `ultrafast.errors`. Decides nothing: a door converts,
-calls, checks and converts back.
+Stands on the compiled modules beside it and on `ultrafast.errors`. Decides nothing: a door
+converts, calls, checks and converts back.
 
-`_region` regions and process slots; `_queue` queues, receivers, messages; `_table` the store's table;
-`_agents` agent records; `_metrics` counters and histograms; `_status` statuses and their exceptions;
-`sizes` what a region is made of; `answers` the named tuples that the doors answer with.
+`_region` regions and process slots; `_queue` queues, receivers, messages; `_table` the store's
+table; `_agents` agent records; `_metrics` counters and histograms; `_status` statuses and their
+exceptions; `sizes` what a region is made of; `answers` the named tuples that the doors answer with.
 """
 
 from __future__ import annotations

@@ -127,6 +127,7 @@ def failure(status, path, reason):
     return error
 
 
+@cython.final
 @cython.no_gc  # names and numbers: it refers to nothing that could refer to it
 cdef class Region:
     """One attachment to a shared file: created or attached to, never made directly.

@@ -13,8 +13,8 @@ __all__ = ["AgentInfo", "BlockCount", "Entry", "OwnerInfo", "Recovery"]
 class OwnerInfo(NamedTuple):
     """A process slot of a region.
 
-    `phase` is `PHASE_FREE`, `PHASE_LIVE` or `PHASE_DEAD`; a slot that says LIVE may have died since,
-    see `Region.alive`. `queue` is the index of its inbox. `started_ns` is wall clock,
+    `phase` is `PHASE_FREE`, `PHASE_LIVE` or `PHASE_DEAD`; a slot that says LIVE may have died
+    since, see `Region.alive`. `queue` is the index of its inbox. `started_ns` is wall clock,
     `heartbeat_ns` CLOCK_MONOTONIC, and `pid` is for people: it may be of another namespace.
     """
 

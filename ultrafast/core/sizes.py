@@ -1,7 +1,7 @@
 """What a region is made of: numbers of things, chosen once, when it is created.
 
-Stands on msgspec. Does not decide how a Config becomes sizes, nor whether sizes make sense together:
-the core refuses those that do not.
+Stands on msgspec. Does not decide how a Config becomes sizes, nor whether sizes make sense
+together: the core refuses those that do not.
 """
 
 from __future__ import annotations
