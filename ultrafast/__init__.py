@@ -1,0 +1,124 @@
+"""An agent runtime on shared memory: typed agents in worker processes, lock-free queues.
+
+A map of this directory, each layer standing only on those before it:
+
+`errors` `config` `codec` `metric_names`  the vocabulary
+`core/`        doors onto the C core: regions, queues, the table, agent records, metrics
+`sizing`       from a Config to the sizes of a region
+`bus/`         messages to agents, requests, publications, events      `store/`  the shared store
+`executor/`    tasks done by Claude                 `agents/`  agents, workers, pools, supervision
+`monitoring/`  what the system measures of itself
+`manager` `client`  the two ways into a system: make one, or join one
+`jobs/` `validation/` `testing/` `cli/`  what is built on these public names
+
+Names are imported when they are first used, so that `import ultrafast` costs little.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from ultrafast._version import __version__
+
+if TYPE_CHECKING:
+    from ultrafast.agents.agent import Agent, IncomingMessage
+    from ultrafast.agents.context import Context
+    from ultrafast.bus.bus import DeadLetter, Publication, Subscription, UltraFastCommunicationBus
+    from ultrafast.bus.events import EnhancedEventBus
+    from ultrafast.bus.topics import TopicMatcher
+    from ultrafast.client import Client, attach
+    from ultrafast.config import AgentPoolConfig, AlertThresholds, Config
+    from ultrafast.errors import UltrafastError
+    from ultrafast.executor.cache import TTLMap
+    from ultrafast.executor.claude import ClaudeConnectionPool
+    from ultrafast.executor.executor import OptimizedExecutor
+    from ultrafast.executor.files import AsyncFileManager
+    from ultrafast.executor.profiles import Profile
+    from ultrafast.executor.tasks import Constraints, Result, Task, Usage
+    from ultrafast.manager import ManagerStatistics, UltraFastAgentManager
+    from ultrafast.monitoring.metrics import LatencySummary, PerformanceMetrics
+    from ultrafast.monitoring.validator import PerformanceValidator, ValidationReport
+    from ultrafast.store import UltraFastMemoryStore
+
+_HOMES = {
+    "Agent": "agents.agent",
+    "AgentPoolConfig": "config",
+    "AlertThresholds": "config",
+    "AsyncFileManager": "executor.files",
+    "ClaudeConnectionPool": "executor.claude",
+    "Client": "client",
+    "Config": "config",
+    "Constraints": "executor.tasks",
+    "Context": "agents.context",
+    "DeadLetter": "bus.bus",
+    "EnhancedEventBus": "bus.events",
+    "IncomingMessage": "agents.agent",
+    "LatencySummary": "monitoring.metrics",
+    "ManagerStatistics": "manager",
+    "OptimizedExecutor": "executor.executor",
+    "PerformanceMetrics": "monitoring.metrics",
+    "PerformanceValidator": "monitoring.validator",
+    "Profile": "executor.profiles",
+    "Publication": "bus.bus",
+    "Result": "executor.tasks",
+    "Subscription": "bus.bus",
+    "TTLMap": "executor.cache",
+    "Task": "executor.tasks",
+    "TopicMatcher": "bus.topics",
+    "UltraFastAgentManager": "manager",
+    "UltraFastCommunicationBus": "bus.bus",
+    "UltraFastMemoryStore": "store",
+    "UltrafastError": "errors",
+    "Usage": "executor.tasks",
+    "ValidationReport": "monitoring.validator",
+    "attach": "client",
+}
+
+__all__ = [
+    "Agent",
+    "AgentPoolConfig",
+    "AlertThresholds",
+    "AsyncFileManager",
+    "ClaudeConnectionPool",
+    "Client",
+    "Config",
+    "Constraints",
+    "Context",
+    "DeadLetter",
+    "EnhancedEventBus",
+    "IncomingMessage",
+    "LatencySummary",
+    "ManagerStatistics",
+    "OptimizedExecutor",
+    "PerformanceMetrics",
+    "PerformanceValidator",
+    "Profile",
+    "Publication",
+    "Result",
+    "Subscription",
+    "TTLMap",
+    "Task",
+    "TopicMatcher",
+    "UltraFastAgentManager",
+    "UltraFastCommunicationBus",
+    "UltraFastMemoryStore",
+    "UltrafastError",
+    "Usage",
+    "ValidationReport",
+    "__version__",
+    "attach",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'ultrafast' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"ultrafast.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])

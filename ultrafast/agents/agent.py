@@ -1,0 +1,118 @@
+"""`Agent`, which users subclass, and `IncomingMessage`, which its handler gets.
+
+Stands on the codec. An agent knows its context (see `context`) and nothing of processes or rings.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ultrafast import codec
+from ultrafast.core import Message
+from ultrafast.executor.profiles import Profile
+from ultrafast.executor.tasks import Result, Task
+
+if TYPE_CHECKING:
+    from ultrafast.agents.context import Context
+
+__all__ = ["Agent", "IncomingMessage"]
+
+
+class IncomingMessage:
+    """A message as its receiver sees it.
+
+    The body is read while the handler runs; afterwards only if it was read before.
+
+    Attributes
+    ----------
+    body : object
+        Decoded on first use. A NumPy array's bytes are copied out of shared memory.
+    sender, receiver : int
+        Agent ids; sender 0 is a process that is no agent.
+    id : int
+        Unique over the system; a request and its answer share it.
+    priority : int
+        The lane, 0 first.
+    redelivered : bool
+        A worker died while it had this message: the handler may have run before.
+    sent_ns : int
+        Intended send time, CLOCK_MONOTONIC.
+    wants_answer : bool
+        Somebody waits for what the handler returns.
+    """
+
+    __slots__ = (
+        "_body",
+        "_message",
+        "id",
+        "priority",
+        "receiver",
+        "redelivered",
+        "sender",
+        "sent_ns",
+        "wants_answer",
+    )
+
+    def __init__(self, message: Message) -> None:
+        self.sender = message.sender
+        self.receiver = message.receiver
+        self.id = message.correlation
+        self.priority = message.lane
+        self.redelivered = message.redelivered
+        self.sent_ns = message.sent_ns
+        self.wants_answer = message.reply_queue != 0
+        self._message: Message | None = message
+        self._body: Any = None
+
+    @property
+    def body(self) -> Any:
+        """What was sent."""
+        message = self._message
+        if message is not None:
+            self._body = codec.decode(message.payload, message.codec)
+            self._message = None
+        return self._body
+
+
+class Agent:
+    """Something that lives in a worker, gets one message at a time, and executes tasks.
+
+    Subclass it and register the class. Every hook may be `async def` or plain `def`. An instance
+    is made without arguments, in a worker process; what it needs it takes from `self.context`.
+
+    Attributes
+    ----------
+    id : int
+        Valid from `on_start` on.
+    type : str
+        The name it was registered under.
+    context : Context
+        Sending, requests, publications, the store, spawning and the model.
+    profile : Profile, optional
+        How the model is told who this agent is, for `execute`.
+    """
+
+    profile: ClassVar[Profile | None] = None
+
+    id: int = 0
+    type: str = ""
+    context: Context
+
+    async def on_warm(self) -> None:
+        """Prepare what every agent of the type needs; runs before the agent is spawned."""
+
+    async def on_start(self) -> None:
+        """Runs before the first message, and again after the worker was replaced."""
+
+    async def on_message(self, message: IncomingMessage) -> Any:
+        """Handle one message; what it returns answers a request."""
+        raise NotImplementedError(
+            f"{type(self).__name__} has no on_message: define one to get messages"
+        )
+
+    async def execute(self, task: Task) -> Result:
+        """Do a task: by default, ask the model with this agent's profile."""
+        return await self.context.execute(task, self.profile)
+
+    async def on_stop(self) -> None:
+        """Runs after the last message, when the agent is terminated or the system shuts down."""

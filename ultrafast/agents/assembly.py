@@ -1,0 +1,114 @@
+"""Puts the parts of one process together: endpoint, bus, spawner, store, context, executor.
+
+The manager, a worker and an attached client are made of the same parts; this is the one place that
+knows how they fit.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import NamedTuple
+
+import msgspec
+
+from ultrafast.agents.context import SystemContext
+from ultrafast.agents.host import TaskRunner
+from ultrafast.agents.spawner import Spawner
+from ultrafast.bus.bus import UltraFastCommunicationBus
+from ultrafast.bus.endpoint import Endpoint
+from ultrafast.config import Config
+from ultrafast.core import Region
+from ultrafast.errors import RegionCorrupt
+from ultrafast.executor.cache import ResultCache
+from ultrafast.executor.claude import DEFAULT_MODEL, ClaudeConnectionPool
+from ultrafast.executor.executor import OptimizedExecutor
+from ultrafast.store import UltraFastMemoryStore
+
+__all__ = [
+    "KEY_VARIABLE",
+    "Parts",
+    "assemble",
+    "decode_config",
+    "encode_config",
+    "executor_factory",
+    "host_count",
+]
+
+# The key travels to workers in their environment, never through the region or a command line.
+KEY_VARIABLE = "ANTHROPIC_API_KEY"
+
+
+class Parts(NamedTuple):
+    """What `assemble` makes."""
+
+    endpoint: Endpoint
+    bus: UltraFastCommunicationBus
+    spawner: Spawner
+    store: UltraFastMemoryStore
+    system: SystemContext
+
+
+def encode_config(config: Config) -> bytes:
+    """Settings as the region keeps them for those who attach. There is no key in a Config."""
+    return msgspec.msgpack.encode(config)
+
+
+def decode_config(data: bytes) -> Config:
+    """What `encode_config` wrote."""
+    try:
+        return msgspec.msgpack.decode(data, type=Config)
+    except msgspec.MsgspecError as error:
+        raise RegionCorrupt(f"the region's settings can't be read: {error}") from None
+
+
+def host_count(config: Config) -> int:
+    """Processes that host agents: the workers, or the manager alone."""
+    return max(1, config.workers or 0)
+
+
+def assemble(region: Region, config: Config, inbox: str) -> Parts:
+    """The parts of one process.
+
+    Parameters
+    ----------
+    region : Region
+    config : Config
+        The system's, with `workers` set.
+    inbox : str
+        Name of this process's queue.
+    """
+    endpoint = Endpoint(region, inbox)
+    bus = UltraFastCommunicationBus(endpoint, handlers=config.event_bus_workers)
+    spawner = Spawner(
+        endpoint,
+        hosts=host_count(config),
+        mailbox_capacity=config.mailbox_capacity,
+        max_agents=config.max_concurrent_agents,
+    )
+    store = UltraFastMemoryStore(endpoint.table)
+    return Parts(endpoint, bus, spawner, store, SystemContext(endpoint, bus, spawner, store))
+
+
+def executor_factory(
+    config: Config, store: UltraFastMemoryStore, concurrency: int
+) -> Callable[[], TaskRunner]:
+    """A maker of this process's executor, called when the first task arrives."""
+
+    def make() -> TaskRunner:
+        cache = None
+        if config.result_cache_ttl_s > 0:
+            cache = ResultCache(store, ttl_s=config.result_cache_ttl_s)
+        pool = ClaudeConnectionPool(
+            api_key=os.environ.get(KEY_VARIABLE),
+            base_url=config.api_base_url,
+            max_connections=concurrency,
+        )
+        return OptimizedExecutor(
+            pool,
+            concurrency=concurrency,
+            cache=cache,
+            default_model=config.model or DEFAULT_MODEL,
+        )
+
+    return make

@@ -1,0 +1,296 @@
+"""`SystemContext`: what any process of a system can do; `Context`: the same in an agent's name.
+
+Stands on the bus, the store and `Spawner`. The manager, an attached client and every agent share
+this one set of methods, so that what works in one place works in all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from ultrafast.agents.spawner import Spawner
+from ultrafast.bus.bus import Publication, Subscription, UltraFastCommunicationBus
+from ultrafast.bus.endpoint import Endpoint
+from ultrafast.bus.wire import Kind
+from ultrafast.core import now_ns
+from ultrafast.errors import UltrafastError
+from ultrafast.executor.executor import failed_result
+from ultrafast.executor.profiles import Profile
+from ultrafast.executor.tasks import Result, Task
+from ultrafast.metric_names import Counter, Histogram
+from ultrafast.store import UltraFastMemoryStore
+
+if TYPE_CHECKING:
+    from ultrafast.agents.host import AgentHost
+
+__all__ = ["Context", "SystemContext"]
+
+_GRACE_S = 5.0
+
+
+class SystemContext:
+    """Messages, publications, the store, agents and tasks.
+
+    Parameters
+    ----------
+    endpoint : Endpoint
+        This process's.
+    bus, spawner, store
+        Built on it.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        bus: UltraFastCommunicationBus,
+        spawner: Spawner,
+        store: UltraFastMemoryStore,
+    ) -> None:
+        self._endpoint = endpoint
+        self.bus = bus
+        self.memory_store = store
+        self._spawner = spawner
+
+    # --- agents
+
+    async def spawn_agent(self, agent_type: str, *, priority: str | int = "normal") -> int:
+        """Spawn an agent: a warm one if there is one, a cold one otherwise.
+
+        Parameters
+        ----------
+        agent_type : str
+        priority : str or int
+            Of the agent; messages carry their own.
+
+        Returns
+        -------
+        int
+            Its id, valid at once: messages sent to it are delivered after its `on_start`.
+
+        Raises
+        ------
+        AgentTypeUnknown
+            Nobody registered the type.
+        NoAgentSlot
+            `max_concurrent_agents` are alive.
+        QueueFull
+            The worker's queue took no more within five seconds.
+        """
+        return await self._spawner.spawn(agent_type, priority)
+
+    async def spawn_agents(
+        self, agent_type: str, n: int, *, priority: str | int = "normal"
+    ) -> list[int]:
+        """Spawn `n` agents of a type; as `spawn_agent`, in batches."""
+        return await self._spawner.spawn_many(agent_type, n, priority)
+
+    async def terminate_agent(
+        self, agent_id: int, *, drain: bool = True, timeout_s: float = 30.0
+    ) -> bool:
+        """Stop an agent: whether it was alive.
+
+        Parameters
+        ----------
+        drain : bool
+            Handle the messages that it has first; otherwise they become dead letters.
+        timeout_s : float
+            How long to wait for it to have stopped; then `TimeoutError`, and it goes on stopping.
+        """
+        return await self._spawner.terminate(agent_id, drain, timeout_s)
+
+    async def ping_agents(
+        self, agent_ids: Iterable[int] | None = None, *, timeout_s: float = 10.0
+    ) -> int:
+        """Ask each agent for a sign of life: how many answered in time.
+
+        The answer comes from the agent's worker, through the agent's mailbox. All live agents are
+        asked when no ids are given.
+        """
+        ids = list(self._spawner.live_ids() if agent_ids is None else agent_ids)
+        gate = asyncio.Semaphore(512)
+
+        async def ping(agent_id: int) -> bool:
+            async with gate:
+                try:
+                    await self.bus.request(
+                        None, agent_id, None, timeout_s=timeout_s, kind=Kind.PING, priority="high"
+                    )
+                except (UltrafastError, TimeoutError):
+                    return False
+            return True
+
+        try:
+            async with asyncio.timeout(timeout_s):
+                return sum(await asyncio.gather(*map(ping, ids)))
+        except TimeoutError:
+            return 0
+
+    # --- messages
+
+    async def send_message(
+        self,
+        sender: int | None,
+        receiver: int,
+        body: Any,
+        *,
+        priority: str | int = "normal",
+        timeout_s: float = 0.0,
+    ) -> bool:
+        """Send a message; see `UltraFastCommunicationBus.send`."""
+        return await self.bus.send(sender, receiver, body, priority=priority, timeout_s=timeout_s)
+
+    async def send_messages(
+        self,
+        sender: int | None,
+        items: Sequence[tuple[int, Any]],
+        *,
+        priority: str | int = "normal",
+    ) -> int:
+        """Send (receiver, body) pairs in order until one is refused: how many were accepted."""
+        return await self.bus.send_many(sender, items, priority=priority)
+
+    async def request(
+        self,
+        sender: int | None,
+        receiver: int,
+        body: Any,
+        *,
+        priority: str | int = "normal",
+        timeout_s: float = 5.0,
+    ) -> Any:
+        """Send a message and wait for the answer; see `UltraFastCommunicationBus.request`."""
+        return await self.bus.request(
+            sender, receiver, body, priority=priority, timeout_s=timeout_s
+        )
+
+    async def publish(
+        self, subject: str, payload: Any, *, priority: str | int = "normal", timeout_s: float = 0.0
+    ) -> bool:
+        """Give a payload to all who subscribed; see `UltraFastCommunicationBus.publish`."""
+        return await self.bus.publish(subject, payload, priority=priority, timeout_s=timeout_s)
+
+    def subscribe(
+        self, pattern: str, callback: Callable[[Publication], Any] | None = None
+    ) -> Subscription:
+        """Receive publications; see `UltraFastCommunicationBus.subscribe`."""
+        return self.bus.subscribe(pattern, callback)
+
+    # --- tasks
+
+    async def execute_task(self, agent_id: int, task: Task) -> Result:
+        """Have an agent do a task.
+
+        Raises
+        ------
+        TaskTimeout, TaskFailed, TaskInvalid, ModelError
+            As the executor says; AgentGone and QueueFull as `request` says.
+        """
+        started = now_ns()
+        metrics = self._endpoint.metrics
+        try:
+            answer = await self.bus.request(
+                None,
+                agent_id,
+                task,
+                timeout_s=task.constraints.timeout_s + _GRACE_S,
+                kind=Kind.TASK,
+            )
+        except BaseException:
+            metrics.add(Counter.TASKS_FAILED)
+            raise
+        metrics.record(Histogram.TASK, now_ns() - started)
+        result = msgspec.convert(answer, Result)
+        metrics.add(Counter.TASKS_OK if result.ok else Counter.TASKS_FAILED)
+        return result
+
+    async def execute_batch(self, items: Iterable[tuple[int, Task]]) -> list[Result]:
+        """Have agents do tasks, all at once: results in order, failures as failed results."""
+
+        async def one(agent_id: int, task: Task) -> Result:
+            started = now_ns()
+            try:
+                return await self.execute_task(agent_id, task)
+            except (UltrafastError, TimeoutError) as error:
+                return failed_result(
+                    task, error, duration_s=(now_ns() - started) / 1e9, agent=f"{agent_id:#x}"
+                )
+
+        return list(await asyncio.gather(*(one(agent_id, task) for agent_id, task in items)))
+
+
+class Context:
+    """What an agent can do: everything of `SystemContext`, in its own name.
+
+    Attributes
+    ----------
+    system : SystemContext
+        The same without a name.
+    """
+
+    __slots__ = ("_agent_id", "_host", "system")
+
+    def __init__(self, system: SystemContext, host: AgentHost, agent_id: int) -> None:
+        self.system = system
+        self._host = host
+        self._agent_id = agent_id
+
+    @property
+    def memory_store(self) -> UltraFastMemoryStore:
+        """The store that all processes share."""
+        return self.system.memory_store
+
+    def send_nowait(
+        self, receiver: int, body: Any, *, priority: str | int = "normal", sent_ns: int = 0
+    ) -> bool:
+        """Send from any thread of the worker; see `UltraFastCommunicationBus.send_nowait`."""
+        return self.system.bus.send_nowait(
+            self._agent_id, receiver, body, priority=priority, sent_ns=sent_ns
+        )
+
+    async def send(
+        self, receiver: int, body: Any, *, priority: str | int = "normal", timeout_s: float = 0.0
+    ) -> bool:
+        """Send a message to another agent."""
+        return await self.system.bus.send(
+            self._agent_id, receiver, body, priority=priority, timeout_s=timeout_s
+        )
+
+    async def request(
+        self, receiver: int, body: Any, *, priority: str | int = "normal", timeout_s: float = 5.0
+    ) -> Any:
+        """Send a message to another agent and wait for its answer."""
+        return await self.system.bus.request(
+            self._agent_id, receiver, body, priority=priority, timeout_s=timeout_s
+        )
+
+    async def publish(self, subject: str, payload: Any, *, priority: str | int = "normal") -> bool:
+        """Give a payload to all who subscribed."""
+        return await self.system.publish(subject, payload, priority=priority)
+
+    def subscribe(
+        self, pattern: str, callback: Callable[[Publication], Any] | None = None
+    ) -> Subscription:
+        """Receive publications; it ends with the agent."""
+        subscription = self.system.subscribe(pattern, callback)
+        self._host.keep(self._agent_id, subscription)
+        return subscription
+
+    async def spawn_agent(self, agent_type: str, *, priority: str | int = "normal") -> int:
+        """Spawn another agent, in any worker."""
+        return await self.system.spawn_agent(agent_type, priority=priority)
+
+    async def terminate_agent(self, agent_id: int, *, drain: bool = True) -> bool:
+        """Stop an agent. An agent that stops itself does so after the message it is handling."""
+        return await self.system.terminate_agent(agent_id, drain=drain)
+
+    async def execute_task(self, agent_id: int, task: Task) -> Result:
+        """Have another agent do a task."""
+        return await self.system.execute_task(agent_id, task)
+
+    async def execute(self, task: Task, profile: Profile | None = None) -> Result:
+        """Ask the model, through this worker's executor."""
+        return await self._host.execute(task, profile, self._agent_id)

@@ -1,0 +1,412 @@
+"""`Supervisor`: starts worker processes, notices deaths, recovers what they held, replaces them.
+
+Stands on processes, pidfds and the region's recovery. A worker's successor takes over its inbox by
+name; which agents live there says the region, not this module.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import weakref
+from collections.abc import Callable
+from typing import Any, Final
+
+import msgspec
+
+from ultrafast.agents.assembly import encode_config
+from ultrafast.agents.control import Failed, Hello, Pipe, Ready, Register, Registered, Shutdown
+from ultrafast.agents.registry import AgentType
+from ultrafast.agents.spawner import HOSTS
+from ultrafast.bus.bus import UltraFastCommunicationBus
+from ultrafast.bus.endpoint import Endpoint
+from ultrafast.bus.wire import Kind, Reason
+from ultrafast.config import Config
+from ultrafast.core import Receiver, now_ns
+from ultrafast.core._region import PHASE_LIVE
+from ultrafast.core.answers import Recovery
+from ultrafast.errors import WorkerFailed
+from ultrafast.metric_names import Counter
+
+__all__ = ["Supervisor", "WorkerState"]
+
+log = logging.getLogger(__name__)
+
+_START_S: Final = 60.0
+_CHECK_S: Final = 0.5
+_MAX_FAILED_STARTS: Final = 5
+
+# Manager's ends of pipes: a forked child must not keep them open, or workers would not notice that
+# the manager is gone.
+_pipes: weakref.WeakSet[Pipe] = weakref.WeakSet()
+os.register_at_fork(after_in_child=lambda: [pipe.close() for pipe in list(_pipes)])
+
+
+class WorkerState(msgspec.Struct, frozen=True, kw_only=True):
+    """A worker, for `statistics`.
+
+    Attributes
+    ----------
+    index, pid, slot : int
+    ready : bool
+    restarts : int
+        Successors started in its place.
+    """
+
+    index: int
+    pid: int
+    slot: int | None
+    ready: bool
+    restarts: int
+
+
+class _Worker:
+    """One place for a worker process, and the process that fills it now."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.process: subprocess.Popen[bytes] | None = None
+        self.pipe: Pipe | None = None
+        self.pidfd = -1
+        self.slot: int | None = None
+        self.ready: asyncio.Future[None] | None = None
+        self.restarts = 0
+        self.failed_starts = 0
+        self.error: str | None = None
+
+
+class Supervisor:
+    """Keeps the workers of a manager alive.
+
+    Parameters
+    ----------
+    endpoint, bus
+        The manager's.
+    config : Config
+    types : dict
+        Registered agent types by name; read at every start of a worker.
+    api_key : str or None
+        Given to workers in their environment.
+    on_event : callable
+        Called with a subject and a payload when something happens.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        bus: UltraFastCommunicationBus,
+        config: Config,
+        types: dict[str, AgentType],
+        environment: dict[str, str],
+        on_event: Callable[[str, Any], None],
+    ) -> None:
+        self._endpoint = endpoint
+        self._region = endpoint.region
+        self._bus = bus
+        self._config = config
+        self._types = types
+        self._environment = environment
+        self._on_event = on_event
+        self._workers = [_Worker(index) for index in range(config.workers or 0)]
+        self._acks: dict[str, list[asyncio.Future[str | None]]] = {}
+        self._stopping = False
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def start(self) -> None:
+        """Start every worker and wait until all take messages.
+
+        Raises
+        ------
+        WorkerFailed
+            One did not start, and why.
+        """
+        self._loop = asyncio.get_running_loop()
+        for worker in self._workers:
+            self._launch(worker)
+        await asyncio.gather(*(self._await_ready(worker) for worker in self._workers))
+        self._keep(self._watch())
+
+    async def register(self, kind: AgentType, fallback: Callable[[], AgentType]) -> None:
+        """Tell every worker about a type and wait until all know it.
+
+        Parameters
+        ----------
+        fallback : callable
+            Gives the type by value, for workers that can't import it by name.
+        """
+        errors = await self._tell(kind)
+        if errors and kind.how == "name":
+            kind = fallback()
+            self._types[kind.name] = kind
+            errors = await self._tell(kind)
+        if errors:
+            raise WorkerFailed(errors[0])
+
+    def states(self) -> list[WorkerState]:
+        """The workers, as they are now."""
+        return [
+            WorkerState(
+                index=w.index,
+                pid=w.process.pid if w.process is not None else 0,
+                slot=w.slot,
+                ready=w.ready is not None and w.ready.done() and w.slot is not None,
+                restarts=w.restarts,
+            )
+            for w in self._workers
+        ]
+
+    def pids(self) -> list[int]:
+        """Process ids of the workers that run."""
+        return [w.process.pid for w in self._workers if w.process is not None]
+
+    async def stop(self, timeout_s: float) -> None:
+        """Stop every worker: by word, after `timeout_s` by SIGTERM, then by SIGKILL."""
+        self._stopping = True
+        for task in self._tasks:
+            task.cancel()
+        running = [w for w in self._workers if w.process is not None]
+        for worker in running:
+            if worker.pipe is not None:
+                worker.pipe.send(Shutdown(timeout_s=timeout_s))
+        await asyncio.gather(*(self._end(worker, timeout_s) for worker in running))
+
+    async def _end(self, worker: _Worker, timeout_s: float) -> None:
+        process = worker.process
+        assert process is not None
+        for wait_s, action in ((timeout_s + 2.0, process.terminate), (2.0, process.kill)):
+            if await self._exited(process, wait_s):
+                break
+            log.warning("worker %d did not end within %.1f s", worker.index, wait_s)
+            action()
+        else:
+            await self._exited(process, 10.0)
+        self._forget(worker)
+        self._mend(worker)
+
+    async def _exited(self, process: subprocess.Popen[bytes], timeout_s: float) -> bool:
+        until = self._loop.time() + timeout_s
+        while process.poll() is None:
+            if self._loop.time() > until:
+                return False
+            await asyncio.sleep(0.005)
+        return True
+
+    # --- starting
+
+    def _launch(self, worker: _Worker) -> None:
+        ours, theirs = socket.socketpair()
+        command = [
+            sys.executable, "-P", "-m", "ultrafast.agents.worker", str(theirs.fileno()),
+        ]  # fmt: skip
+        try:
+            worker.process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                env=self._environment,
+            )
+        except OSError as error:
+            ours.close()
+            raise WorkerFailed(f"worker {worker.index} could not be started: {error}") from error
+        finally:
+            theirs.close()
+        worker.pipe = Pipe(ours)
+        _pipes.add(worker.pipe)
+        worker.slot = None
+        worker.error = None
+        worker.ready = self._loop.create_future()
+        worker.pidfd = os.pidfd_open(worker.process.pid)
+        worker.pipe.send(
+            Hello(
+                config=encode_config(self._config),
+                index=worker.index,
+                path=self._region.path,
+                concurrency=self._share(worker.index),
+                sys_path=list(sys.path),
+                types=list(self._types.values()),
+            )
+        )
+        ours.setblocking(False)
+        self._loop.add_reader(ours.fileno(), self._heard, worker, worker.pipe)
+        self._loop.add_reader(worker.pidfd, self._died, worker)
+
+    def _share(self, index: int) -> int:
+        """This worker's part of `executor_concurrency`; the parts sum up to it, but none is 0."""
+        total, count = self._config.executor_concurrency, len(self._workers)
+        return max(1, total // count + (index < total % count))
+
+    async def _await_ready(self, worker: _Worker) -> None:
+        assert worker.ready is not None
+        try:
+            async with asyncio.timeout(_START_S):
+                await asyncio.shield(worker.ready)
+        except TimeoutError:
+            raise WorkerFailed(
+                f"worker {worker.index} did not start within {_START_S:g} s"
+            ) from None
+
+    def _heard(self, worker: _Worker, pipe: Pipe) -> None:
+        frames, alive = pipe.feed()
+        if not alive:
+            self._loop.remove_reader(pipe.socket.fileno())
+        for frame in frames:
+            if isinstance(frame, Ready):
+                worker.slot = frame.slot
+                worker.failed_starts = 0
+                if worker.ready is not None and not worker.ready.done():
+                    worker.ready.set_result(None)
+                self._on_event(
+                    "worker.started", {"worker": worker.index, "restored": frame.restored}
+                )
+            elif isinstance(frame, Registered):
+                for ack in self._acks.get(frame.name, ()):
+                    if not ack.done():
+                        ack.set_result(frame.error)
+                        break
+            elif isinstance(frame, Failed):
+                worker.error = frame.error
+
+    async def _tell(self, kind: AgentType) -> list[str]:
+        """Register a type with every worker: the errors of those that refused it."""
+        self._types[kind.name] = kind
+        told = [w for w in self._workers if w.pipe is not None and w.slot is not None]
+        acks: list[asyncio.Future[str | None]] = [self._loop.create_future() for _ in told]
+        self._acks[kind.name] = acks
+        for worker in told:
+            assert worker.pipe is not None
+            worker.pipe.socket.setblocking(True)
+            worker.pipe.send(Register(type=kind))
+            worker.pipe.socket.setblocking(False)
+        done, waiting = await asyncio.wait(acks, timeout=_START_S) if acks else (set(), set())
+        del self._acks[kind.name]
+        if waiting:
+            return [f"{len(waiting)} workers did not learn type {kind.name!r} in {_START_S:g} s"]
+        return [error for ack in done if (error := ack.result()) is not None]
+
+    # --- deaths
+
+    def _died(self, worker: _Worker) -> None:
+        """The kernel says that the process is gone."""
+        assert worker.process is not None
+        code = worker.process.wait()
+        was_ready = worker.slot is not None
+        self._forget(worker)
+        if self._stopping:
+            return
+        self._mend(worker)
+        self._endpoint.metrics.add(Counter.WORKER_DEATHS)
+        cause = f"signal {-code}" if code < 0 else f"status {code}"
+        reason = worker.error or cause
+        log.warning("worker %d died (%s); a successor takes over its inbox", worker.index, reason)
+        self._on_event("worker.died", {"worker": worker.index, "reason": reason})
+        worker.failed_starts += not was_ready
+        if worker.failed_starts >= _MAX_FAILED_STARTS:
+            failure = WorkerFailed(
+                f"worker {worker.index} died {worker.failed_starts} times before it was ready; "
+                f"last: {reason}"
+            )
+            if worker.ready is not None and not worker.ready.done():
+                worker.ready.set_exception(failure)
+            log.error("%s; trying again in 5 s", failure)
+            self._loop.call_later(5.0, self._relaunch, worker)
+            return
+        self._relaunch(worker)
+
+    def _relaunch(self, worker: _Worker) -> None:
+        if self._stopping:
+            return
+        waiting = worker.ready
+        worker.restarts += 1
+        try:
+            self._launch(worker)
+        except WorkerFailed as error:
+            log.error("%s; trying again in 1 s", error)
+            self._loop.call_later(1.0, self._relaunch, worker)
+            return
+        if waiting is not None and not waiting.done():
+            worker.ready = waiting
+
+    def _forget(self, worker: _Worker) -> None:
+        """Let go of a dead process's descriptors."""
+        if worker.pidfd >= 0:
+            self._loop.remove_reader(worker.pidfd)
+            os.close(worker.pidfd)
+            worker.pidfd = -1
+        if worker.pipe is not None:
+            self._loop.remove_reader(worker.pipe.socket.fileno())
+            # Acknowledgements that it owes will not come; its successor learns the types anew.
+            worker.pipe.close()
+            worker.pipe = None
+        worker.process = None
+
+    def _mend(self, worker: _Worker) -> None:
+        """Recover the slots of whoever died; a worker that never said its slot has one too."""
+        worker.slot = None
+        for acks in self._acks.values():
+            for ack in acks:
+                if not ack.done():
+                    ack.set_result(None)
+                    break
+        self.recover_dead()
+
+    def recover_dead(self) -> list[Recovery]:
+        """Mend what every dead process of the region left."""
+        recovered = []
+        for owner in self._region.owners():
+            if owner.slot == self._region.slot or (
+                owner.phase == PHASE_LIVE and self._region.alive(owner.slot)
+            ):
+                continue
+            recovery = self._region.recover(owner.slot)
+            if recovery is None:
+                continue
+            recovered.append(recovery)
+            if owner.queue is not None:
+                self._close_inbox(owner.queue)
+            self._on_event("process.recovered", {"slot": owner.slot, **recovery._asdict()})
+        return recovered
+
+    def _close_inbox(self, queue: int) -> None:
+        """Nobody will take the place of a dead client: what waits for it becomes dead letters."""
+        name = self._endpoint.queues.name(queue)
+        if name is None or name.startswith(HOSTS) or queue == self._endpoint.index:
+            return
+        receiver = Receiver(self._endpoint.queues, queue)
+        while batch := receiver.adopt(1024) or receiver.take(64):
+            for message in batch:
+                if message.kind in (Kind.DATA, Kind.TASK):
+                    self._bus.dead_letter(message, Reason.QUEUE_CLOSED)
+                else:
+                    message.release()
+        self._endpoint.queues.close(queue)
+
+    async def _watch(self) -> None:
+        """Deaths of processes that are nobody's children, and workers that hang."""
+        while True:
+            await asyncio.sleep(_CHECK_S)
+            self._region.beat(now_ns())
+            self.recover_dead()
+            for worker in self._workers:
+                if worker.slot is None or worker.process is None:
+                    continue
+                silent_s = (now_ns() - self._region.owner(worker.slot).heartbeat_ns) / 1e9
+                if silent_s > self._config.worker_hang_timeout_s:
+                    log.error(
+                        "worker %d gave no sign of life for %.1f s and is killed: one of its "
+                        "handlers blocks the loop",
+                        worker.index,
+                        silent_s,
+                    )
+                    worker.error = f"hung for {silent_s:.1f} s"
+                    os.kill(worker.process.pid, signal.SIGKILL)
+                    await asyncio.sleep(_CHECK_S)
+
+    def _keep(self, coroutine: Any) -> None:
+        task = self._loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)

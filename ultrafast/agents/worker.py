@@ -1,0 +1,154 @@
+"""A worker process: `python -P -m ultrafast.agents.worker FD`, started by a manager.
+
+It attaches to the region under a name that its predecessor had, takes over that inbox, hosts
+agents, and ends when the manager says so or is gone. Stands on the host, the pipe and the executor.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from typing import Final
+
+from ultrafast.agents.assembly import assemble, decode_config, executor_factory
+from ultrafast.agents.control import (
+    Failed,
+    Frame,
+    Hello,
+    Pipe,
+    Ready,
+    Register,
+    Registered,
+    Shutdown,
+)
+from ultrafast.agents.host import AgentHost
+from ultrafast.agents.spawner import inbox_name
+from ultrafast.core import Region, now_ns
+from ultrafast.core._region import ROLE_WORKER
+from ultrafast.core.leftovers import remove_leftovers
+from ultrafast.errors import UltrafastError
+
+__all__ = ["main", "new_event_loop"]
+
+log = logging.getLogger(__name__)
+
+_BEAT_S: Final = 0.5
+_ORPHANED_S: Final = 2.0
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """uvloop's where it is installed, asyncio's otherwise."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
+
+
+class _Worker:
+    def __init__(self, pipe: Pipe, hello: Hello) -> None:
+        self._pipe = pipe
+        self._hello = hello
+        self._config = decode_config(hello.config)
+        self._end: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        self._manager_lives = True
+
+    async def run(self) -> None:
+        loop = asyncio.get_running_loop()
+        region = Region.attach(self._hello.path, ROLE_WORKER)
+        region.beat(now_ns())
+        parts = assemble(region, self._config, inbox_name(self._hello.index))
+        host = AgentHost(
+            parts.system,
+            parts.endpoint,
+            executor_factory(self._config, parts.store, self._hello.concurrency),
+        )
+        for kind in self._hello.types:
+            host.register(kind)
+            parts.spawner.limits[kind.name] = kind.mailbox_capacity
+        loop.add_signal_handler(signal.SIGTERM, self._finish, self._config.shutdown_timeout_s)
+        threading.Thread(
+            target=self._listen, args=(loop, host, parts.spawner.limits), daemon=True
+        ).start()
+        parts.endpoint.start()
+        restored = await host.restore_all()
+        self._pipe.send(Ready(slot=region.slot, restored=restored))
+        beat = loop.create_task(self._beat(region, host))
+        timeout_s = await self._end
+        beat.cancel()
+        await host.stop_all(timeout_s if self._manager_lives else 0.0)
+        parts.endpoint.stop()
+        path = region.path
+        region.close()
+        if not self._manager_lives:
+            remove_leftovers(os.path.dirname(path))
+
+    async def _beat(self, region: Region, host: AgentHost) -> None:
+        while True:
+            region.beat(now_ns())
+            host.sweep()
+            await asyncio.sleep(_BEAT_S)
+
+    def _finish(self, timeout_s: float) -> None:
+        if not self._end.done():
+            self._end.set_result(timeout_s)
+
+    def _listen(
+        self, loop: asyncio.AbstractEventLoop, host: AgentHost, limits: dict[str, int]
+    ) -> None:
+        """In a thread: the manager's end must be noticed while a handler blocks the loop."""
+        while (frame := self._pipe.receive()) is not None:
+            loop.call_soon_threadsafe(self._told, frame, host, limits)
+        self._manager_lives = False
+        loop.call_soon_threadsafe(self._finish, 0.0)
+        threading.Event().wait(_ORPHANED_S)
+        # The loop is stuck in a handler. What this process leaves, the next start removes.
+        os._exit(1)
+
+    def _told(self, frame: Frame, host: AgentHost, limits: dict[str, int]) -> None:
+        if isinstance(frame, Register):
+            error = None
+            try:
+                host.register(frame.type)
+                limits[frame.type.name] = frame.type.mailbox_capacity
+            except UltrafastError as failure:
+                error = str(failure)
+            self._pipe.send(Registered(name=frame.type.name, error=error))
+        elif isinstance(frame, Shutdown):
+            self._finish(frame.timeout_s)
+
+
+def main() -> int:
+    """Run a worker on the pipe whose descriptor is the first argument."""
+    logging.basicConfig(
+        level=os.environ.get("ULTRAFAST_LOG", "WARNING").upper(),
+        format=f"%(levelname)s worker {os.getpid()} %(name)s: %(message)s",
+    )
+    # Ctrl-C reaches the whole foreground group; the manager decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    pipe = Pipe(socket.socket(fileno=int(sys.argv[1])))
+    hello = pipe.receive()
+    if not isinstance(hello, Hello):
+        return 1
+    sys.path[:] = hello.sys_path
+    try:
+        with asyncio.Runner(loop_factory=new_event_loop) as runner:
+            runner.run(_run(pipe, hello))
+    except UltrafastError as error:
+        pipe.send(Failed(error=f"{type(error).__name__}: {error}"))
+        return 1
+    return 0
+
+
+async def _run(pipe: Pipe, hello: Hello) -> None:
+    await _Worker(pipe, hello).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,477 @@
+"""`UltraFastCommunicationBus`: messages, requests, publications, dead letters.
+
+Stands on an `Endpoint`. It finds the worker that hosts an agent, encodes bodies and counts what
+became of each message; it starts no agent and runs no handler but those of subscriptions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from ultrafast import codec, errors
+from ultrafast.bus.endpoint import Endpoint
+from ultrafast.bus.topics import TopicMatcher, check_pattern, check_subject
+from ultrafast.bus.wire import REPLY_LANE, Kind, Reason, lane_of
+from ultrafast.core import Message, now_ns
+from ultrafast.core._status import FULL, STALE
+from ultrafast.errors import AgentError, AgentGone, QueueFull, UltrafastError
+from ultrafast.metric_names import Counter, Histogram
+
+__all__ = ["DeadLetter", "Publication", "Subscription", "UltraFastCommunicationBus"]
+
+log = logging.getLogger(__name__)
+
+DEAD_LETTERS: Final = "dead-letters"
+_encoder = msgspec.msgpack.Encoder()
+
+
+class Publication(msgspec.Struct, frozen=True):
+    """What a subscriber gets."""
+
+    subject: str
+    payload: Any
+
+
+class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that could not be delivered, and why."""
+
+    reason: str
+    kind: str
+    sender: int
+    receiver: int
+    attempts: int
+    body: Any
+
+
+class Subscription:
+    """What `subscribe` gives: an async iterator of publications, or the handle of a callback.
+
+    Attributes
+    ----------
+    pattern : str
+    received : int
+        Publications that matched.
+    dropped : int
+        Of them, those that found the iterator's buffer full: the oldest gave way.
+    """
+
+    def __init__(
+        self,
+        bus: UltraFastCommunicationBus,
+        pattern: str,
+        callback: Callable[[Publication], Any] | None,
+        buffer: int,
+    ) -> None:
+        self.pattern = pattern
+        self.received = 0
+        self.dropped = 0
+        self._bus = bus
+        self._callback = callback
+        self._queue: asyncio.Queue[Publication | None] = asyncio.Queue(buffer)
+
+    def close(self) -> None:
+        """Receive no more; an iteration ends after what it has. May be called twice."""
+        if self._bus.unsubscribe(self):
+            self._put(None)
+
+    async def __aiter__(self) -> AsyncIterator[Publication]:
+        while (publication := await self._queue.get()) is not None:
+            yield publication
+
+    async def next(self, timeout_s: float) -> Publication:
+        """The next publication, or `TimeoutError`."""
+        async with asyncio.timeout(timeout_s):
+            publication = await self._queue.get()
+        if publication is None:
+            raise errors.RegionClosed(f"subscription {self.pattern!r} was closed")
+        return publication
+
+    def _put(self, publication: Publication | None) -> None:
+        if self._queue.full():
+            self._queue.get_nowait()
+            self.dropped += 1
+        self._queue.put_nowait(publication)
+
+    def _deliver(self, publication: Publication) -> Awaitable[Any] | None:
+        self.received += 1
+        if self._callback is None:
+            self._put(publication)
+            return None
+        result = self._callback(publication)
+        return result if inspect.isawaitable(result) else None
+
+
+class UltraFastCommunicationBus:
+    """Messages between agents, over every process of a system.
+
+    Parameters
+    ----------
+    endpoint : Endpoint
+        This process's.
+    handlers : int
+        Subscription callbacks under way at once in this process.
+
+    Notes
+    -----
+    Threads: `send_nowait` from any thread; everything else from the loop's.
+    """
+
+    def __init__(self, endpoint: Endpoint, *, handlers: int = 8) -> None:
+        self._endpoint = endpoint
+        self._agents = endpoint.agents
+        self._metrics = endpoint.metrics
+        self._topics: TopicMatcher[Subscription] = TopicMatcher()
+        self._handlers = asyncio.Semaphore(handlers)
+        self._running: set[asyncio.Task[None]] = set()
+        self._letters = endpoint.queues.open(DEAD_LETTERS)
+        endpoint.on(Kind.PUBLISH, self._published)
+
+    # --- messages
+
+    def send_nowait(
+        self,
+        sender: int | None,
+        receiver: int,
+        body: Any,
+        *,
+        priority: str | int = "normal",
+        sent_ns: int = 0,
+    ) -> bool:
+        """Send a message to an agent, or be refused at once.
+
+        Parameters
+        ----------
+        sender : int or None
+            The agent that sends, None for none.
+        receiver : int
+            The agent it is for.
+        body : object
+            Anything `ultrafast.codec` encodes.
+        priority : str or int
+        sent_ns : int
+            The intended send time (CLOCK_MONOTONIC); now, when not given.
+
+        Returns
+        -------
+        bool
+            True: accepted, and it will be delivered. False: its mailbox or its worker's queue is
+            full, or the pool has no block; nothing was sent.
+
+        Raises
+        ------
+        AgentGone
+            There is no such agent any more.
+        EncodeError
+            The body can't be encoded.
+        """
+        payload, number = codec.encode(body)
+        lane = lane_of(priority)
+        worker = self._route(receiver)
+        sent = worker >= 0 and self._endpoint.post(
+            worker,
+            lane,
+            payload,
+            0,  # Kind.DATA
+            number,
+            sender or 0,
+            receiver,
+            self._endpoint.correlation(),
+            sent_ns or now_ns(),
+        )
+        self._metrics.add(Counter.SENT)
+        if not sent:
+            self._metrics.add(Counter.REFUSED)
+        return sent
+
+    async def send(
+        self,
+        sender: int | None,
+        receiver: int,
+        body: Any,
+        *,
+        priority: str | int = "normal",
+        timeout_s: float = 0.0,
+    ) -> bool:
+        """`send_nowait`; when refused, tried again for `timeout_s` at most."""
+        started = now_ns()
+        if self.send_nowait(sender, receiver, body, priority=priority, sent_ns=started):
+            return True
+        until = time.monotonic() + timeout_s
+        pause = 0.0005
+        while time.monotonic() < until:
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, 0.01)
+            if self.send_nowait(sender, receiver, body, priority=priority, sent_ns=started):
+                return True
+        return False
+
+    async def send_many(
+        self,
+        sender: int | None,
+        items: Sequence[tuple[int, Any]],
+        *,
+        priority: str | int = "normal",
+    ) -> int:
+        """Send messages in order until one is refused: how many were accepted."""
+        lane = lane_of(priority)
+        now = now_ns()
+        batches: dict[int, list[tuple[Any, ...]]] = {}
+        accepted = 0
+        for receiver, body in items:
+            worker = self._route(receiver)
+            if worker < 0:
+                break
+            payload, number = codec.encode(body)
+            correlation = self._endpoint.correlation()
+            batches.setdefault(worker, []).append(
+                (bytes(payload), 0, number, sender or 0, receiver, correlation, now, 0, 0, 0)
+            )
+        for worker, batch in batches.items():
+            accepted += max(0, self._endpoint.queues.send_batch(worker, lane, batch))
+        self._metrics.add(Counter.SENT, len(items))
+        self._metrics.add(Counter.REFUSED, len(items) - accepted)
+        return accepted
+
+    async def request(
+        self,
+        sender: int | None,
+        receiver: int,
+        body: Any,
+        *,
+        priority: str | int = "normal",
+        timeout_s: float = 5.0,
+        kind: Kind = Kind.DATA,
+    ) -> Any:
+        """Send a message and wait for what the agent's handler returns.
+
+        Raises
+        ------
+        AgentGone
+            There is no such agent, or it stopped before it answered.
+        AgentError
+            Its handler raised; an error of this library is raised as itself.
+        QueueFull, TimeoutError
+            It could not be sent, or was not answered, within `timeout_s`.
+        """
+        started = now_ns()
+        payload, number = codec.encode(body)
+        lane = lane_of(priority)
+        worker = self._route(receiver)
+        self._metrics.add(Counter.SENT)
+        if worker < 0:
+            self._metrics.add(Counter.REFUSED)
+            raise QueueFull(f"the mailbox of agent {receiver:#x} is full")
+        try:
+            answer = await self._endpoint.ask(
+                worker,
+                lane,
+                payload,
+                kind,
+                timeout_s=timeout_s,
+                codec=number,
+                sender=sender or 0,
+                receiver=receiver,
+                sent_ns=started,
+            )
+        except QueueFull:
+            self._metrics.add(Counter.REFUSED)
+            raise
+        except TimeoutError:
+            raise TimeoutError(
+                f"agent {receiver:#x} did not answer within {timeout_s:g} s"
+            ) from None
+        self._metrics.record(Histogram.REQUEST, now_ns() - started)
+        return self._opened(answer)
+
+    def reply(self, message: Message, value: Any) -> None:
+        """Answer a request with a value; a message that asked for no answer is passed over."""
+        if message.reply_queue:
+            payload, number = codec.encode(value)
+            self._answer(message, Kind.REPLY, payload, number)
+
+    def reply_error(self, message: Message, error: BaseException) -> None:
+        """Answer a request with an error, by the name of its class and its sentence."""
+        if message.reply_queue:
+            payload = _encoder.encode([type(error).__name__, str(error)])
+            self._answer(message, Kind.ERROR, payload, codec.MSGPACK)
+
+    # --- publications
+
+    async def publish(
+        self, subject: str, payload: Any, *, priority: str | int = "normal", timeout_s: float = 0.0
+    ) -> bool:
+        """Give a payload to every subscription that matches, in every process.
+
+        Returns
+        -------
+        bool
+            Whether every process's queue accepted it within `timeout_s`.
+        """
+        check_subject(subject)
+        lane = lane_of(priority)
+        started = now_ns()
+        body = _encoder.encode([subject, payload])
+        accepted = True
+        for owner in self._endpoint.region.owners():
+            if owner.queue is None:
+                continue
+            accepted &= await self._endpoint.post_within(
+                timeout_s, owner.queue, lane, body, int(Kind.PUBLISH), 0, 0, 0, 0, started
+            )
+        self._metrics.add(Counter.PUBLISHED)
+        self._metrics.record(Histogram.PUBLISH, now_ns() - started)
+        return accepted
+
+    def subscribe(
+        self,
+        pattern: str,
+        callback: Callable[[Publication], Any] | None = None,
+        *,
+        buffer: int = 1024,
+    ) -> Subscription:
+        """Receive what is published under a pattern, by callback or by iterating.
+
+        Parameters
+        ----------
+        pattern : str
+            A subject in which `*` stands for one token and a last `>` for one or more.
+        callback : callable, optional
+            Called with each `Publication`; it may be a coroutine function.
+        buffer : int
+            Publications that an iterator may lag behind; then the oldest gives way, counted.
+        """
+        check_pattern(pattern)
+        subscription = Subscription(self, pattern, callback, buffer)
+        self._topics.add(pattern, subscription)
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> bool:
+        """End a subscription: whether it was one."""
+        return self._topics.remove(subscription.pattern, subscription)
+
+    def _published(self, message: Message) -> None:
+        subject, payload = msgspec.msgpack.decode(message.payload)
+        message.release()
+        publication = Publication(subject, payload)
+        for subscription in self._topics.match(subject):
+            try:
+                awaitable = subscription._deliver(publication)
+            except Exception:
+                log.exception("a subscriber of %r failed", subscription.pattern)
+                continue
+            if awaitable is not None:
+                task = asyncio.ensure_future(self._handle(subscription, awaitable))
+                self._running.add(task)
+                task.add_done_callback(self._running.discard)
+
+    async def _handle(self, subscription: Subscription, awaitable: Awaitable[Any]) -> None:
+        async with self._handlers:
+            try:
+                await awaitable
+            except Exception:
+                log.exception("a subscriber of %r failed", subscription.pattern)
+
+    # --- dead letters
+
+    def dead_letter(self, message: Message, reason: Reason) -> None:
+        """Put a message that can't be delivered where people find it; its asker gets an error."""
+        self._metrics.add(Counter.DEAD_LETTERED)
+        if message.reply_queue:
+            sentence = reason.name.lower().replace("_", " ")
+            self.reply_error(
+                message, AgentGone(f"agent {message.receiver:#x} got no message: {sentence}")
+            )
+        letter = _encoder.encode(
+            [
+                int(reason),
+                message.kind,
+                message.sender,
+                message.receiver,
+                message.attempt,
+                message.codec,
+                message.tobytes(),
+            ]
+        )
+        message.release()
+        if not self._endpoint.post(self._letters, 3, letter, int(Kind.DATA)):
+            log.error("the dead-letter queue is full: a letter to %#x is lost", message.receiver)
+
+    def dead_letters(self, limit: int = 1000) -> list[DeadLetter]:
+        """Take dead letters out of their queue, oldest first."""
+        from ultrafast.core import Receiver
+
+        letters = []
+        receiver = Receiver(self._endpoint.queues, self._letters)
+        while len(letters) < limit:
+            batch = receiver.take(min(64, limit - len(letters)))
+            if not batch:
+                break
+            for message in batch:
+                reason, kind, sender, to, attempts, number, payload = msgspec.msgpack.decode(
+                    message.payload
+                )
+                message.release()
+                letters.append(
+                    DeadLetter(
+                        reason=Reason(reason).name.lower(),
+                        kind=Kind(kind).name.lower(),
+                        sender=sender,
+                        receiver=to,
+                        attempts=attempts,
+                        body=codec.decode(payload, number),
+                    )
+                )
+        return letters
+
+    # --- helpers
+
+    def _route(self, receiver: int) -> int:
+        """The queue of an agent's worker; FULL when its mailbox is."""
+        worker = self._agents.route(receiver)
+        if worker == STALE:
+            raise AgentGone(f"there is no agent {receiver:#x}: it stopped, failed or never was")
+        return FULL if worker < 0 else worker
+
+    def _answer(self, message: Message, kind: Kind, payload: Any, number: int) -> None:
+        queue = message.reply_queue - 1
+        head = (number, message.receiver, message.sender, message.correlation, now_ns())
+        if not self._endpoint.post(queue, REPLY_LANE, payload, int(kind), *head):
+            again = self._endpoint.post_within(
+                5.0, queue, REPLY_LANE, bytes(payload), int(kind), *head
+            )
+            task = asyncio.ensure_future(self._answer_late(again, message.receiver))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+        self._metrics.add(Counter.REPLIES)
+
+    async def _answer_late(self, posting: Awaitable[bool], agent: int) -> None:
+        if not await posting:
+            self._metrics.add(Counter.DEAD_LETTERED)
+            log.error("an answer of agent %#x found its asker's queue full for 5 s", agent)
+
+    @staticmethod
+    def _opened(answer: Message) -> Any:
+        try:
+            if answer.kind == Kind.ERROR:
+                name, sentence = msgspec.msgpack.decode(answer.payload)
+                raise error_of(name, sentence)
+            return codec.decode(answer.payload, answer.codec)
+        finally:
+            answer.release()
+
+
+def error_of(name: str, sentence: str) -> Exception:
+    """The error that another process reported: one of ours by class, any other as AgentError."""
+    if name == "TimeoutError":
+        return TimeoutError(sentence)
+    known = getattr(errors, name, None)
+    if isinstance(known, type) and issubclass(known, UltrafastError):
+        return known(sentence)
+    return AgentError(f"{name}: {sentence}")

@@ -1,0 +1,257 @@
+"""`Endpoint`: one process's place in the region: its inbox, the loop that empties it, its requests.
+
+Stands on the doors. It knows that messages have kinds and that replies find the request they
+answer; what a kind means is its handlers' business.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+
+from ultrafast.bus.wire import Kind, first_correlation
+from ultrafast.core import Agents, Message, Metrics, Queues, Receiver, Region, Table
+from ultrafast.core._status import BUSY, FULL, NO_BLOCK, OK
+from ultrafast.errors import QueueFull, RegionClosed
+
+__all__ = ["Endpoint"]
+
+log = logging.getLogger(__name__)
+
+_BATCH: Final = 64
+# Batches taken before other callbacks of the loop have their turn.
+_BATCHES_A_TURN: Final = 8
+_REFUSED: Final = (FULL, NO_BLOCK, BUSY)
+
+
+class Endpoint:
+    """A process's inbox and the doors it sends through.
+
+    Parameters
+    ----------
+    region : Region
+        Attached; the endpoint does not close it.
+    inbox : str
+        Name of the queue that this process empties. A process that takes the place of a dead one
+        gives the same name, and with it gets the messages.
+
+    Notes
+    -----
+    Threads: `post` may be called from any thread of the process; everything else from the loop's.
+    """
+
+    def __init__(self, region: Region, inbox: str) -> None:
+        self.region = region
+        self.queues = Queues(region)
+        self.agents = Agents(region)
+        self.metrics = Metrics(region)
+        self.table = Table(region)
+        self.index = self.queues.open(inbox)
+        self.receiver = Receiver(self.queues, self.index)
+        region.set_queue(self.index)
+        owner = region.owner(region.slot)
+        self._correlation = first_correlation(region.slot, owner.incarnation)
+        self._handlers: dict[int, Callable[[Message], None]] = {}
+        self._waiting: dict[int, asyncio.Future[Message]] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._fd = -1
+        self._again: asyncio.Handle | None = None
+        self._closed = False
+        self.on(Kind.REPLY, self._answered)
+        self.on(Kind.ERROR, self._answered)
+
+    # --- receiving
+
+    def on(self, kind: Kind, handler: Callable[[Message], None]) -> None:
+        """Say who gets messages of a kind. The handler owns the message and must release it."""
+        self._handlers[int(kind)] = handler
+
+    def start(self) -> None:
+        """Begin to empty the inbox, on the running loop; a dead predecessor's messages first."""
+        self._loop = asyncio.get_running_loop()
+        self._fd = self.receiver.fileno()
+        self._loop.add_reader(self._fd, self._rung)
+        self._drain()
+
+    def stop(self) -> None:
+        """Take no more messages; what is in the inbox stays there. May be called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        if self._again is not None:
+            self._again.cancel()
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.remove_reader(self._fd)
+        waiting, self._waiting = self._waiting, {}
+        for future in waiting.values():
+            if not future.done():
+                future.set_exception(
+                    RegionClosed("the system was shut down before the answer came")
+                )
+
+    def leave(self) -> None:
+        """Stop for good: the inbox is emptied and its name given up. For a process without heir."""
+        self.stop()
+        self.region.set_queue(None)
+        while batch := self.receiver.take(_BATCH):
+            for message in batch:
+                message.release()
+        self.queues.close(self.index)
+
+    def _rung(self) -> None:
+        self.receiver.drain()
+        self._drain()
+
+    def _drain(self) -> None:
+        self._again = None
+        if self._closed:
+            return
+        receiver = self.receiver
+        for _ in range(_BATCHES_A_TURN):
+            if receiver.has_orphans:
+                batch = receiver.adopt(1024)
+            else:
+                batch = receiver.take(_BATCH)
+            if not batch:
+                if receiver.arm_pipe():
+                    return
+                continue
+            for message in batch:
+                self.dispatch(message)
+        assert self._loop is not None
+        self._again = self._loop.call_soon(self._drain)
+
+    def dispatch(self, message: Message) -> None:
+        """Hand one message to the handler of its kind."""
+        handler = self._handlers.get(message.kind)
+        try:
+            if handler is None:
+                log.warning("message of kind %d has no handler here", message.kind)
+                message.release()
+            else:
+                handler(message)
+        except Exception:
+            log.exception("the handler of %s messages failed", message.kind)
+            message.release()
+
+    # --- sending
+
+    def correlation(self) -> int:
+        """A number that no other message of the region carries."""
+        self._correlation += 1
+        return self._correlation
+
+    def post(
+        self,
+        queue: int,
+        lane: int,
+        payload: Any,
+        kind: int,
+        codec: int = 0,
+        sender: int = 0,
+        receiver: int = 0,
+        correlation: int = 0,
+        sent_ns: int = 0,
+        reply_queue: int = 0,
+        flags: int = 0,
+        extra: int = 0,
+    ) -> bool:
+        """Put one message into a queue: whether it was accepted. Never waits."""
+        status = self.queues.send(
+            queue,
+            lane,
+            payload,
+            kind,
+            codec,
+            sender,
+            receiver,
+            correlation,
+            sent_ns,
+            reply_queue,
+            flags,
+            0,
+            extra,
+        )
+        return bool(status == OK)
+
+    async def post_within(self, timeout_s: float, *message: Any) -> bool:
+        """`post`, tried again until it is accepted or the time is over."""
+        if self.post(*message):
+            return True
+        loop = asyncio.get_running_loop()
+        until = loop.time() + timeout_s
+        pause = 0.0002
+        while loop.time() < until and not self._closed:
+            await asyncio.sleep(min(pause, max(0.0, until - loop.time())))
+            pause = min(pause * 2, 0.01)
+            if self.post(*message):
+                return True
+        return False
+
+    def expect(self, correlation: int) -> asyncio.Future[Message]:
+        """A future for the answer to a request that carries this correlation."""
+        future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        self._waiting[correlation] = future
+        future.add_done_callback(lambda _: self._waiting.pop(correlation, None))
+        return future
+
+    async def ask(
+        self,
+        queue: int,
+        lane: int,
+        payload: Any,
+        kind: Kind,
+        *,
+        timeout_s: float,
+        codec: int = 0,
+        sender: int = 0,
+        receiver: int = 0,
+        sent_ns: int = 0,
+        extra: int = 0,
+    ) -> Message:
+        """Send a request and wait for the answer, which the caller releases.
+
+        Raises
+        ------
+        QueueFull
+            The queue did not take it within the time.
+        TimeoutError
+            No answer came within the time.
+        """
+        loop = asyncio.get_running_loop()
+        until = loop.time() + timeout_s
+        correlation = self.correlation()
+        future = self.expect(correlation)
+        sent = await self.post_within(
+            timeout_s,
+            queue,
+            lane,
+            payload,
+            int(kind),
+            codec,
+            sender,
+            receiver,
+            correlation,
+            sent_ns,
+            self.index + 1,
+            0,
+            extra,
+        )
+        if not sent:
+            future.cancel()
+            raise QueueFull(
+                f"queue {self.queues.name(queue)!r} had no room at lane {lane} for a request in "
+                f"{timeout_s:g} s"
+            )
+        async with asyncio.timeout_at(max(until, loop.time())):
+            return await future
+
+    def _answered(self, message: Message) -> None:
+        future = self._waiting.get(message.correlation)
+        if future is None or future.done():
+            # Its asker gave up, or is a process that lived here before.
+            message.release()
+            return
+        future.set_result(message)

@@ -1,0 +1,369 @@
+"""`UltraFastAgentManager`: makes a system, keeps it running, ends it.
+
+Stands on everything below. It owns the region, the workers and the background work; what agents and
+callers do, they do through `SystemContext`, which it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from types import TracebackType
+from typing import Any, Final
+
+import msgspec
+
+from ultrafast.agents.agent import Agent
+from ultrafast.agents.assembly import KEY_VARIABLE, assemble, encode_config, executor_factory
+from ultrafast.agents.builtin import BUILTIN_TYPES
+from ultrafast.agents.context import SystemContext
+from ultrafast.agents.host import AgentHost
+from ultrafast.agents.pools import PoolKeeper, PoolState
+from ultrafast.agents.registry import AgentType, check_type, describe
+from ultrafast.agents.spawner import inbox_name
+from ultrafast.agents.supervisor import Supervisor, WorkerState
+from ultrafast.bus.bus import DeadLetter
+from ultrafast.bus.events import EnhancedEventBus
+from ultrafast.config import Config
+from ultrafast.core import Region, now_ns
+from ultrafast.core.leftovers import region_path, remove_leftovers, remove_region
+from ultrafast.errors import RegionExists, RegionNoSpace
+from ultrafast.monitoring.metrics import MetricsReader, PerformanceMetrics
+from ultrafast.monitoring.validator import PerformanceValidator, ValidationReport
+from ultrafast.sizing import region_sizes
+
+__all__ = ["ManagerStatistics", "UltraFastAgentManager"]
+
+log = logging.getLogger(__name__)
+
+_POOL_TICK_S: Final = 0.1
+_WARM_S: Final = 30.0
+# Agents wait for messages under the inbox of a host; with no workers the manager is host 0.
+_MANAGER_INBOX: Final = "manager"
+
+
+class ManagerStatistics(msgspec.Struct, frozen=True, kw_only=True):
+    """A system at one moment.
+
+    Attributes
+    ----------
+    name, region_path : str
+    region_bytes : int
+    agents : dict
+        Numbers of agents by type and state, from their records.
+    pools : dict of str to PoolState
+    workers : list of WorkerState
+    pids : list of int
+        The manager's and the workers'.
+    """
+
+    name: str
+    region_path: str
+    region_bytes: int
+    agents: dict[str, dict[str, int]]
+    pools: dict[str, PoolState]
+    workers: list[WorkerState]
+    pids: list[int]
+
+
+class UltraFastAgentManager(SystemContext):
+    """A system of agents, for as long as its `async with` lasts.
+
+    Parameters
+    ----------
+    config : Config, optional
+        Defaults everywhere when not given.
+    api_key : str, optional
+        For the Messages API; the environment's ANTHROPIC_API_KEY when not given. It reaches the
+        workers in their environment only.
+
+    Attributes
+    ----------
+    config : Config
+    name, region_path : str
+        Under which other processes attach.
+    bus : UltraFastCommunicationBus
+    memory_store : UltraFastMemoryStore
+    events : EnhancedEventBus
+        What happens in the system: `worker.started`, `worker.died`, `process.recovered`,
+        `pool.scaled`, `alert.raised`, `alert.cleared`.
+
+    Examples
+    --------
+    >>> async def main():  # doctest: +SKIP
+    ...     async with UltraFastAgentManager() as manager:
+    ...         coder = await manager.spawn_agent("coder", priority="high")
+    """
+
+    def __init__(self, config: Config | None = None, *, api_key: str | None = None) -> None:
+        # The rest of a SystemContext needs the region, which `start` makes.
+        config = config if config is not None else Config()
+        self.name = config.name or f"{os.getpid()}-{os.urandom(3).hex()}"
+        workers = len(os.sched_getaffinity(0)) if config.workers is None else config.workers
+        self.config = msgspec.structs.replace(config, name=self.name, workers=workers)
+        self.region_path = region_path(self.config.region_path, self.name)
+        self.events = EnhancedEventBus(workers=self.config.event_bus_workers)
+        self._environment = dict(os.environ)
+        if api_key is not None:
+            self._environment[KEY_VARIABLE] = api_key
+        self._types: dict[str, AgentType] = {}
+        self._pre_warm: dict[str, int] = {}
+        self._classes: dict[str, type[Agent]] = {}
+        self._unsent: list[str] = []
+        self._region: Region | None = None
+        self._supervisor: Supervisor | None = None
+        self._host: AgentHost | None = None
+        self._background: list[asyncio.Task[None]] = []
+        self._registering = asyncio.Lock()
+        pool = self.config.agent_pool.pre_warm
+        for name, cls in BUILTIN_TYPES.items():
+            self.register(name, cls, pre_warm=pool.get(name, 0))
+
+    # --- types
+
+    def register(
+        self,
+        type_name: str,
+        cls: type[Agent],
+        *,
+        pre_warm: int = 0,
+        mailbox_capacity: int | None = None,
+    ) -> None:
+        """Make an agent type known, before or after the start.
+
+        Parameters
+        ----------
+        type_name : str
+        cls : type
+            A subclass of `Agent`, from a module, a script or a notebook. Workers import it by name
+            where they can; otherwise it is sent to them by value over their pipe.
+        pre_warm : int
+            Agents of the type to keep ready.
+        mailbox_capacity : int, optional
+            Messages that may wait for one agent; the Config's when not given.
+
+        Raises
+        ------
+        TypeError, ValueError
+            `cls` is no agent, or the name won't do.
+        """
+        check_type(type_name, cls)
+        capacity = self.config.mailbox_capacity if mailbox_capacity is None else mailbox_capacity
+        self._classes[type_name] = cls
+        self._types[type_name] = describe(type_name, cls, mailbox_capacity=capacity)
+        self._pre_warm[type_name] = pre_warm
+        if self._region is not None:
+            self._spawner.limits[type_name] = capacity
+            self._pools.add(type_name, pre_warm)
+            self._unsent.append(type_name)
+
+    async def spawn_agent(self, agent_type: str, *, priority: str | int = "normal") -> int:
+        """Spawn an agent; see `SystemContext.spawn_agent`."""
+        if self._unsent:
+            await self._send_types()
+        return await super().spawn_agent(agent_type, priority=priority)
+
+    async def spawn_agents(
+        self, agent_type: str, n: int, *, priority: str | int = "normal"
+    ) -> list[int]:
+        """Spawn `n` agents of a type; see `SystemContext.spawn_agents`."""
+        if self._unsent:
+            await self._send_types()
+        return await super().spawn_agents(agent_type, n, priority=priority)
+
+    async def _send_types(self) -> None:
+        """Make sure that every host knows the types registered since the start."""
+        async with self._registering:
+            while self._unsent:
+                name = self._unsent[0]
+                await self._send_type(name)
+                self._unsent.pop(0)
+
+    async def _send_type(self, name: str) -> None:
+        kind = self._types[name]
+
+        def by_value() -> AgentType:
+            return describe(
+                name,
+                self._classes[name],
+                mailbox_capacity=kind.mailbox_capacity,
+                by_value=True,
+            )
+
+        if self._host is not None:
+            self._host.register(kind)
+        assert self._supervisor is not None
+        await self._supervisor.register(kind, by_value)
+
+    # --- the system's life
+
+    async def start(self) -> None:
+        """Make the region, start the workers, fill the pools. `async with` does it.
+
+        Raises
+        ------
+        RegionError
+            The region can't be made, with what to change.
+        WorkerFailed
+            A worker did not start.
+        """
+        remove_leftovers(self.config.region_path)
+        region = self._region = self._create_region()
+        try:
+            await self._start_on(region)
+        except BaseException:
+            await self.shutdown(timeout_s=0.0)
+            raise
+
+    async def _start_on(self, region: Region) -> None:
+        config = self.config
+        inbox = inbox_name(0) if config.workers == 0 else _MANAGER_INBOX
+        parts = assemble(region, config, inbox)
+        super().__init__(parts.endpoint, parts.bus, parts.spawner, parts.store)
+        self._endpoint = parts.endpoint
+        self._metrics = MetricsReader(parts.endpoint.metrics)
+        self._pools = PoolKeeper(
+            parts.endpoint, parts.spawner, config.agent_pool, self.events.emit_soon
+        )
+        self._validator = PerformanceValidator(
+            self._metrics, config, self.pids, region.path, self.events.emit_soon
+        )
+        for name, kind in self._types.items():
+            parts.spawner.limits[name] = kind.mailbox_capacity
+            self._pools.add(name, self._pre_warm[name])
+        self._supervisor = Supervisor(
+            parts.endpoint,
+            parts.bus,
+            config,
+            self._types,
+            self._environment,
+            self.events.emit_soon,
+        )
+        if config.workers == 0:
+            self._host = AgentHost(
+                self,
+                parts.endpoint,
+                executor_factory(config, parts.store, config.executor_concurrency),
+            )
+        parts.endpoint.start()
+        await self._supervisor.start()
+        if self._host is not None:
+            for kind in self._types.values():
+                self._host.register(kind)
+        await self._fill_pools()
+        self._background = [asyncio.create_task(self._keep_pools())]
+        if config.enable_performance_monitoring:
+            interval_s = config.performance_validation_interval_ms / 1000
+            self._background.append(asyncio.create_task(self._validator.run(interval_s)))
+
+    def _create_region(self) -> Region:
+        sizes = region_sizes(self.config)
+        try:
+            return Region.create(self.region_path, sizes, encode_config(self.config))
+        except RegionNoSpace as error:
+            raise RegionNoSpace(
+                f"{error}; pass region_path= on a larger file system, or reduce shared_buffer_size "
+                f"({self.config.shared_buffer_size >> 20} MiB) or memory_store_size "
+                f"({self.config.memory_store_size >> 20} MiB)",
+                free_bytes=error.free_bytes,
+                needed_bytes=error.needed_bytes,
+            ) from None
+        except RegionExists:
+            raise RegionExists(
+                f"a system named {self.name!r} is running on {self.region_path}: choose another "
+                "Config(name=...), or attach to it"
+            ) from None
+
+    async def shutdown(self, timeout_s: float | None = None) -> None:
+        """End the system: agents stop, workers end, the region is removed. May be called twice."""
+        region, self._region = self._region, None
+        if region is None:
+            return
+        limit = self.config.shutdown_timeout_s if timeout_s is None else timeout_s
+        for task in self._background:
+            task.cancel()
+        for task in self._background:
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+        if self._supervisor is not None:
+            await self._supervisor.stop(limit)
+        if self._host is not None:
+            await self._host.stop_all(limit)
+        endpoint = getattr(self, "_endpoint", None)
+        if endpoint is not None:
+            endpoint.stop()
+        await self.events.close()
+        region.close()
+        remove_region(self.region_path)
+
+    async def __aenter__(self) -> UltraFastAgentManager:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await asyncio.shield(self.shutdown())
+
+    async def _fill_pools(self) -> None:
+        """Wait until the pools have their first agents; for a bounded time."""
+        until = now_ns() + int(_WARM_S * 1e9)
+        while not self._pools.tick() and now_ns() < until:
+            await asyncio.sleep(0.005)
+
+    async def _keep_pools(self) -> None:
+        while True:
+            await asyncio.sleep(_POOL_TICK_S)
+            if not self._unsent:
+                self._pools.tick()
+            if self._host is not None:
+                self._host.sweep()
+
+    # --- what is known about it
+
+    def pids(self) -> list[int]:
+        """Process ids of the manager and its workers."""
+        workers = self._supervisor.pids() if self._supervisor is not None else []
+        return [os.getpid(), *workers]
+
+    def get_performance_metrics(self, window_s: float | None = None) -> PerformanceMetrics:
+        """Latencies, counts and memory.
+
+        Parameters
+        ----------
+        window_s : {1, 10, 60}, optional
+            Of the last seconds; of all time when not given.
+        """
+        return self._metrics.read(window_s)
+
+    def validate_performance_targets(self) -> ValidationReport:
+        """Compare what was measured with the Config's targets. No samples is a failure."""
+        return self._validator.validate()
+
+    def statistics(self) -> ManagerStatistics:
+        """Agents, pools, workers and the region, as they are now."""
+        assert self._region is not None
+        assert self._supervisor is not None
+        return ManagerStatistics(
+            name=self.name,
+            region_path=self.region_path,
+            region_bytes=self._region.bytes,
+            agents=self._spawner.counts(),
+            pools=self._pools.states(),
+            workers=self._supervisor.states(),
+            pids=self.pids(),
+        )
+
+    def dead_letters(self, limit: int = 1000) -> list[DeadLetter]:
+        """Take the messages that could not be delivered, oldest first."""
+        return self.bus.dead_letters(limit)
+
+    def metrics_counter(self, counter: int) -> int:
+        """One shared counter, summed over all processes (`ultrafast.metric_names.Counter`)."""
+        value: Any = self._endpoint.metrics.read_counter(counter)
+        return int(value)

@@ -1,0 +1,1 @@
+"""What a system measures of itself: `metrics` reads it, `validator` judges it."""
