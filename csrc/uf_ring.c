@@ -216,8 +216,27 @@ bool uf_ring_is_empty(struct uf_ring *ring)
 
 uint32_t uf_ring_length(struct uf_ring *ring)
 {
-    uint64_t tail = atomic_load_explicit(&ring->shared->tail, memory_order_relaxed); /* counts */
-    uint64_t head = atomic_load_explicit(&ring->shared->head, memory_order_relaxed);
+    struct uf_ring_head *shared = ring->shared;
+    /* Acquire, all: as in push and claim. The hints may lag for ever if those who should have moved
+     * them died, so both ends are looked for from there. */
+    uint64_t head = atomic_load_explicit(&shared->head, memory_order_acquire);
+    for (uint32_t seen = 0; seen < 4 * ring->capacity; seen++) {
+        uint64_t word = atomic_load_explicit(slot_of(ring, head), memory_order_acquire);
+        int64_t ahead = laps_ahead(uf_slot_version(word), lap_of(ring, head));
+        if (ahead < 1) {
+            break;
+        }
+        head = past_cleared(ring, head, ahead);
+    }
+    uint64_t tail = atomic_load_explicit(&shared->tail, memory_order_acquire);
+    for (uint32_t seen = 0; seen < 4 * ring->capacity; seen++) {
+        uint64_t word = atomic_load_explicit(slot_of(ring, tail), memory_order_acquire);
+        int64_t ahead = laps_ahead(uf_slot_version(word), lap_of(ring, tail));
+        if (ahead < 0 || (ahead == 0 && uf_slot_handle(word) == UF_HANDLE_NONE)) {
+            break;
+        }
+        tail = past_filled(ring, tail, ahead);
+    }
     uint64_t length = tail > head ? tail - head : 0;
     return length > ring->capacity ? ring->capacity : (uint32_t)length;
 }

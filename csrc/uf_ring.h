@@ -94,7 +94,7 @@ UF_API void uf_ring_clear(struct uf_ring *ring, uint64_t position);
 UF_API void uf_ring_advance(struct uf_ring *ring, uint64_t to);
 /* True when a claim would have answered EMPTY. seq_cst, for the bell. */
 UF_API bool uf_ring_is_empty(struct uf_ring *ring);
-/* Handles in it, claimed ones too: between two moments' truths. */
+/* Handles in it, claimed ones too: between two moments' truths, and 0 when it rests empty. */
 UF_API uint32_t uf_ring_length(struct uf_ring *ring);
 
 #endif
