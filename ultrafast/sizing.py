@@ -7,7 +7,7 @@ nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -153,8 +153,8 @@ def _with_large(sizes: Sizes, left: int) -> Sizes:
 
 def _without(sizes: Sizes, part: str) -> Sizes:
     """The same with next to nothing of one part."""
-    nothing: Sequence[tuple[int, int]] = ((128, 1),)
-    least = {
+    nothing = ((128, 1),)
+    least: dict[str, dict[str, Any]] = {
         "store": {"buckets": 1, "extensions": 0, "value_blocks": nothing},
         "message_pool_size": {"message_blocks": nothing},
         "max_concurrent_agents": {"agents": 1, "warm": 1},
