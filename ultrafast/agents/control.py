@@ -33,7 +33,7 @@ class Hello(msgspec.Struct, frozen=True, tag=True):
 class Register(msgspec.Struct, frozen=True, tag=True):
     """Manager to worker: a type registered later."""
 
-    type: AgentType
+    kind: AgentType
 
 
 class Shutdown(msgspec.Struct, frozen=True, tag=True):

@@ -48,6 +48,7 @@ class _Pool:
         self.base = base
         self.target = base
         self.calm = 0
+        self.filled = False
 
 
 class PoolKeeper:
@@ -105,7 +106,8 @@ class PoolKeeper:
         full = True
         for name, state in self.states().items():
             pool = self._pools[name]
-            if self._config.dynamic_scaling:
+            pool.filled |= state.warm >= pool.target
+            if self._config.dynamic_scaling and pool.filled:
                 self._scale(name, pool, state)
             missing = pool.target - state.warm - state.building
             full &= pool.target <= state.warm

@@ -280,7 +280,7 @@ class Supervisor:
         for worker in told:
             assert worker.pipe is not None
             worker.pipe.socket.setblocking(True)
-            worker.pipe.send(Register(type=kind))
+            worker.pipe.send(Register(kind=kind))
             worker.pipe.socket.setblocking(False)
         done, waiting = await asyncio.wait(acks, timeout=_START_S) if acks else (set(), set())
         del self._acks[kind.name]

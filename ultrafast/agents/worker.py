@@ -115,11 +115,11 @@ class _Worker:
         if isinstance(frame, Register):
             error = None
             try:
-                host.register(frame.type)
-                limits[frame.type.name] = frame.type.mailbox_capacity
+                host.register(frame.kind)
+                limits[frame.kind.name] = frame.kind.mailbox_capacity
             except UltrafastError as failure:
                 error = str(failure)
-            self._pipe.send(Registered(name=frame.type.name, error=error))
+            self._pipe.send(Registered(name=frame.kind.name, error=error))
         elif isinstance(frame, Shutdown):
             self._finish(frame.timeout_s)
 
