@@ -200,7 +200,7 @@ class PoolExhausted(UltrafastError, MemoryError):
 
 
 class StoreFull(UltrafastError, MemoryError):
-    """The table has no room for another key in this key's bucket."""
+    """The store has no room: no block for a value of this size, or the key's bucket is full."""
 
     status: ClassVar[int] = -24
 

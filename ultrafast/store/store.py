@@ -72,7 +72,7 @@ class UltraFastMemoryStore:
         self._set_native = table.set
         # The door's own method in place of the one below, which is here to be read about: a read
         # then costs what the door costs.
-        self.get = table.get  # type: ignore[method-assign]  # the same signature, called directly
+        self.get = table.get  # type: ignore[assignment, method-assign]  # other names, by position
 
     def get(self, namespace: str, key: str, default: Any = None) -> Any:
         """The value, or `default` when there is none.
@@ -308,7 +308,7 @@ class UltraFastMemoryStore:
         raise Contended(f"{namespace!r} {key!r}: came and went at each of {_TRIES} attempts")
 
     def pop(self, namespace: str, key: str, default: Any = None) -> Any:
-        """Take an entry away and give its value to this caller alone; `default` if there is none."""
+        """Take an entry away and give its value to this caller alone; `default` without one."""
         for _ in range(_TRIES):
             entry = self._table.get_entry(namespace, key)
             if entry is None:
@@ -398,7 +398,7 @@ class UltraFastMemoryStore:
         status, stamp = put
         if status == OK:
             return stamp
-        if status == EXISTS or status == MISSING:
+        if status in (EXISTS, MISSING):
             return 0
         if status == BUSY:
             raise Contended(
@@ -428,7 +428,7 @@ def _value(entry: Entry) -> Any:
 def _full(namespace: str, key: str, value: Any) -> StoreFull:
     size = len(value) if isinstance(value, bytes | str) else len(encode(value)[0])
     return StoreFull(
-        f"no room for {namespace!r} {key!r}, a value of {size:,} bytes: every block of its size and "
-        "of larger ones is in use, or its place in the table is full; delete what is not needed, "
-        "or raise memory_store_size (statistics() tells what is free)"
+        f"no room for {namespace!r} {key!r}, a value of {size:,} bytes: every block of its size "
+        "and of larger ones is in use, or its place in the table is full; delete what is not "
+        "needed, or raise memory_store_size (statistics() tells what is free)"
     )
