@@ -258,23 +258,27 @@ class UltraFastCommunicationBus:
         AgentError
             Its handler raised; an error of this library is raised as itself.
         QueueFull, TimeoutError
-            It could not be sent, or was not answered, within `timeout_s`.
+            Its mailbox or its worker's queue had no room, or no answer came, within `timeout_s`.
         """
         started = now_ns()
         payload, number = codec.encode(body)
         lane = lane_of(priority)
-        worker = self._route(receiver)
         self._metrics.add(Counter.SENT)
-        if worker < 0:
-            self._metrics.add(Counter.REFUSED)
-            raise QueueFull(f"the mailbox of agent {receiver:#x} is full")
+        worker = self._route(receiver)
+        until = time.monotonic() + timeout_s
+        while worker < 0:
+            if time.monotonic() >= until:
+                self._metrics.add(Counter.REFUSED)
+                raise QueueFull(f"the mailbox of agent {receiver:#x} was full for {timeout_s:g} s")
+            await asyncio.sleep(0.001)
+            worker = self._route(receiver)
         try:
             answer = await self._endpoint.ask(
                 worker,
                 lane,
                 payload,
                 kind,
-                timeout_s=timeout_s,
+                timeout_s=until - time.monotonic(),
                 codec=number,
                 sender=sender or 0,
                 receiver=receiver,
