@@ -48,7 +48,7 @@ class Counter(IntEnum):
     REFUSED = 1
     """Of those: not accepted, and the caller was told."""
     DELIVERED = 2
-    """Messages whose handling has ended, well or not; one handled again after a death counts once."""
+    """Messages whose handling has ended, well or not; after a death still once."""
     DEAD_LETTERED = 3
     """Accepted messages that could not be delivered."""
     REDELIVERED = 4

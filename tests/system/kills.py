@@ -133,7 +133,7 @@ class _Crowd:
 
 
 async def run(kills: int, seed: int) -> Report:
-    """Kill `kills` each of senders, workers and readers, one kind after the other, at random times."""
+    """Kill `kills` each of senders, workers and readers, in turn, at random times."""
     chance = random.Random(seed)
     config = uf.Config(workers=2, max_concurrent_agents=1000)
     done: Counter[str] = Counter()

@@ -64,7 +64,7 @@ class Spawning(uf.Agent):
 class BadStart(uf.Agent):
     """Never starts."""
 
-    def on_start(self) -> None:  # type: ignore[override]  # hooks may be plain functions
+    def on_start(self) -> None:
         raise RuntimeError("no")
 
 
@@ -139,7 +139,9 @@ def test_a_terminated_agent_handles_what_it_has_and_its_id_is_stale() -> None:
 def test_no_more_agents_than_the_config_allows() -> None:
     async def body(m: uf.UltraFastAgentManager) -> None:
         ids = await m.spawn_agents("echo", 200)
-        with pytest.raises(errors.NoAgentSlot, match="200 are alive and max_concurrent_agents is 200"):
+        with pytest.raises(
+            errors.NoAgentSlot, match="200 are alive and max_concurrent_agents is 200"
+        ):
             await m.spawn_agent("echo")
         assert await m.terminate_agent(ids[0])
         await m.spawn_agent("echo")
@@ -293,7 +295,11 @@ def test_nothing_stays_in_dev_shm(how: str, tmp_path: Any) -> None:
     elif how == "kill group":
         os.killpg(process.pid, signal.SIGKILL)
     _, error = process.communicate(timeout=60)
-    expected = {"end": b"", "exception": b"ValueError: in the body", "interrupt": b"KeyboardInterrupt"}
+    expected = {
+        "end": b"",
+        "exception": b"ValueError: in the body",
+        "interrupt": b"KeyboardInterrupt",
+    }
     assert expected.get(how, b"") in error
     if how == "kill group":
         time.sleep(0.1)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ultrafast import codec
 from ultrafast.core import Message
 from ultrafast.executor.profiles import Profile
-from ultrafast.executor.tasks import Result, Task
+from ultrafast.executor.tasks import Task
 
 if TYPE_CHECKING:
     from ultrafast.agents.context import Context
@@ -77,8 +77,9 @@ class IncomingMessage:
 class Agent:
     """Something that lives in a worker, gets one message at a time, and executes tasks.
 
-    Subclass it and register the class. Every hook may be `async def` or plain `def`. An instance
-    is made without arguments, in a worker process; what it needs it takes from `self.context`.
+    Subclass it and register the class. Every hook may be `async def` or plain `def`; one that need
+    not wait costs less as a plain one. An instance is made without arguments, in a worker process;
+    what it needs it takes from `self.context`.
 
     Attributes
     ----------
@@ -98,21 +99,21 @@ class Agent:
     type: str = ""
     context: Context
 
-    async def on_warm(self) -> None:
+    def on_warm(self) -> Any:
         """Prepare what every agent of the type needs; runs before the agent is spawned."""
 
-    async def on_start(self) -> None:
+    def on_start(self) -> Any:
         """Runs before the first message, and again after the worker was replaced."""
 
-    async def on_message(self, message: IncomingMessage) -> Any:
-        """Handle one message; what it returns answers a request."""
+    def on_message(self, message: IncomingMessage) -> Any:
+        """Handle one message; what it returns, or a coroutine of it, answers a request."""
         raise NotImplementedError(
             f"{type(self).__name__} has no on_message: define one to get messages"
         )
 
-    async def execute(self, task: Task) -> Result:
-        """Do a task: by default, ask the model with this agent's profile."""
-        return await self.context.execute(task, self.profile)
+    def execute(self, task: Task) -> Any:
+        """Do a task, giving a `Result`: by default, ask the model with this agent's profile."""
+        return self.context.execute(task, self.profile)
 
-    async def on_stop(self) -> None:
+    def on_stop(self) -> Any:
         """Runs after the last message, when the agent is terminated or the system shuts down."""

@@ -149,9 +149,9 @@ class SystemContext:
         items: Sequence[tuple[int, Any]],
         *,
         priority: str | int = "normal",
-    ) -> int:
-        """Send (receiver, body) pairs in order until one is refused: how many were accepted."""
-        return await self.bus.send_many(sender, items, priority=priority)
+    ) -> list[bool]:
+        """Send (receiver, body) pairs, in batches: for each, whether it was accepted."""
+        return self.bus.send_many_nowait(sender, items, priority=priority)
 
     async def request(
         self,

@@ -88,6 +88,7 @@ class AgentHost:
         self._warm: dict[int, Agent] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._loop = asyncio.get_running_loop()
+        self._stopping = False
         for kind in (Kind.DATA, Kind.TASK, Kind.PING):
             endpoint.on(kind, self._arrived)
         endpoint.on(Kind.CONTROL, self._controlled)
@@ -189,8 +190,9 @@ class AgentHost:
         try:
             outcome = await awaiting
         except asyncio.CancelledError:
-            # The process is stopping: the message is not given back, so it will be redelivered.
-            raise
+            if self._stopping:
+                raise  # the message is not given back, so a successor would get it again
+            self._raised(hosted, message, RuntimeError("the handler was cancelled"))
         except Exception as error:  # noqa: BLE001 - the agent's own code may raise anything
             self._raised(hosted, message, error)
         else:
@@ -455,6 +457,7 @@ class AgentHost:
         """Run every agent's on_stop and free its record; handlers get `timeout_s` to finish."""
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=timeout_s)
+        self._stopping = True
         for task in set(self._tasks):
             task.cancel()
         for hosted in list(self._hosted.values()):

@@ -75,7 +75,7 @@ class PoolKeeper:
         endpoint: Endpoint,
         spawner: Spawner,
         config: AgentPoolConfig,
-        on_event: Callable[[str, Any], None],
+        on_event: Callable[[str, Any], object],
     ) -> None:
         self._endpoint = endpoint
         self._spawner = spawner

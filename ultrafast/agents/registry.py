@@ -11,7 +11,7 @@ import importlib
 import sys
 from typing import Any, Literal
 
-import cloudpickle
+import cloudpickle  # type: ignore[import-untyped]  # it ships no types
 import msgspec
 
 from ultrafast.agents.agent import Agent

@@ -44,7 +44,14 @@ _MAX_FAILED_STARTS: Final = 5
 # Manager's ends of pipes: a forked child must not keep them open, or workers would not notice that
 # the manager is gone.
 _pipes: weakref.WeakSet[Pipe] = weakref.WeakSet()
-os.register_at_fork(after_in_child=lambda: [pipe.close() for pipe in list(_pipes)])
+
+
+def _close_pipes() -> None:
+    for pipe in list(_pipes):
+        pipe.close()
+
+
+os.register_at_fork(after_in_child=_close_pipes)
 
 
 class WorkerState(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,7 +110,7 @@ class Supervisor:
         config: Config,
         types: dict[str, AgentType],
         environment: dict[str, str],
-        on_event: Callable[[str, Any], None],
+        on_event: Callable[[str, Any], object],
     ) -> None:
         self._endpoint = endpoint
         self._region = endpoint.region

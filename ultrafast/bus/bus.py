@@ -11,7 +11,7 @@ import inspect
 import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -19,10 +19,13 @@ from ultrafast import codec, errors
 from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.topics import TopicMatcher, check_pattern, check_subject
 from ultrafast.bus.wire import REPLY_LANE, Kind, Reason, lane_of
-from ultrafast.core import Message, now_ns
+from ultrafast.core import Message, Receiver, now_ns
 from ultrafast.core._status import FULL, STALE
 from ultrafast.errors import AgentError, AgentGone, QueueFull, UltrafastError
 from ultrafast.metric_names import Counter, Histogram
+
+if TYPE_CHECKING:
+    from ultrafast.core._queue import Item
 
 __all__ = ["DeadLetter", "Publication", "Subscription", "UltraFastCommunicationBus"]
 
@@ -212,31 +215,37 @@ class UltraFastCommunicationBus:
                 return True
         return False
 
-    async def send_many(
+    def send_many_nowait(
         self,
         sender: int | None,
         items: Sequence[tuple[int, Any]],
         *,
         priority: str | int = "normal",
-    ) -> int:
-        """Send messages in order until one is refused: how many were accepted."""
+    ) -> list[bool]:
+        """Send many messages, a batch for each worker: for each, whether it was accepted.
+
+        What `send_nowait` says holds for each; the messages of one worker are accepted up to the
+        first that its queue refuses, so their order is kept.
+        """
         lane = lane_of(priority)
         now = now_ns()
-        batches: dict[int, list[tuple[Any, ...]]] = {}
-        accepted = 0
-        for receiver, body in items:
+        accepted = [False] * len(items)
+        batches: dict[int, tuple[list[int], list[Item]]] = {}
+        for index, (receiver, body) in enumerate(items):
             worker = self._route(receiver)
             if worker < 0:
-                break
+                continue
             payload, number = codec.encode(body)
             correlation = self._endpoint.correlation()
-            batches.setdefault(worker, []).append(
-                (bytes(payload), 0, number, sender or 0, receiver, correlation, now, 0, 0, 0)
-            )
-        for worker, batch in batches.items():
-            accepted += max(0, self._endpoint.queues.send_batch(worker, lane, batch))
+            indices, batch = batches.setdefault(worker, ([], []))
+            indices.append(index)
+            batch.append((payload, 0, number, sender or 0, receiver, correlation, now, 0, 0, 0))
+        for worker, (indices, batch) in batches.items():
+            sent = self._endpoint.queues.send_batch(worker, lane, batch)
+            for index in indices[: max(0, sent)]:
+                accepted[index] = True
         self._metrics.add(Counter.SENT, len(items))
-        self._metrics.add(Counter.REFUSED, len(items) - accepted)
+        self._metrics.add(Counter.REFUSED, accepted.count(False))
         return accepted
 
     async def request(
@@ -409,9 +418,7 @@ class UltraFastCommunicationBus:
 
     def dead_letters(self, limit: int = 1000) -> list[DeadLetter]:
         """Take dead letters out of their queue, oldest first."""
-        from ultrafast.core import Receiver
-
-        letters = []
+        letters: list[DeadLetter] = []
         receiver = Receiver(self._endpoint.queues, self._letters)
         while len(letters) < limit:
             batch = receiver.take(min(64, limit - len(letters)))

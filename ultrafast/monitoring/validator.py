@@ -77,7 +77,7 @@ class PerformanceValidator:
         config: Config,
         pids: Callable[[], list[int]],
         region_path: str,
-        on_event: Callable[[str, Any], None],
+        on_event: Callable[[str, Any], object],
     ) -> None:
         self._reader = reader
         self._config = config
