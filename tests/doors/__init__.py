@@ -1,1 +1,1 @@
-"""The Cython doors against plain Python models, and the lifetime of the views they give out."""
+"""What the doors promise: models beside them, lifetimes, errors, and other processes."""

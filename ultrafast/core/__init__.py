@@ -11,7 +11,7 @@ exceptions; `sizes` what a region is made of; `answers` the named tuples that th
 from __future__ import annotations
 
 from ultrafast.core._agents import Agents
-from ultrafast.core._metrics import Metrics
+from ultrafast.core._metrics import Metrics, bucket_upper
 from ultrafast.core._queue import Message, Queues, Receiver
 from ultrafast.core._region import Region, now_ns, region_bytes
 from ultrafast.core._table import Table
@@ -32,6 +32,7 @@ __all__ = [
     "Region",
     "Sizes",
     "Table",
+    "bucket_upper",
     "now_ns",
     "region_bytes",
 ]

@@ -279,8 +279,10 @@ cdef class Region:
 
     @property
     def slot(self):
-        """This process's slot; None when attached read-only."""
-        return None if self.read_only else self._system.self.slot
+        """This process's slot. `RegionReadOnly` for a reader, who has none."""
+        if self.read_only:
+            raise errors.RegionReadOnly(f"{self.path}: attached read-only, which takes no slot")
+        return self._system.self.slot
 
     @property
     def slots(self):
@@ -359,7 +361,8 @@ cdef class Region:
         self.close()
 
     def __repr__(self):
-        return f"<Region {self.path!r} slot {self.slot}{' closed' if self.closed else ''}>"
+        place = "read-only" if self.read_only else f"slot {self._system.self.slot}"
+        return f"<Region {self.path!r} {place}{' closed' if self.closed else ''}>"
 
     def alive(self, uint32_t slot):
         """True while a process, this one too, holds the slot."""
