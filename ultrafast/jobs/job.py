@@ -28,7 +28,7 @@ __all__ = ["JobObserver", "JobOptions", "Measure", "run_job"]
 _PING_S = 60.0
 _SPAWN_BATCH = 1000
 
-Measure = Callable[[uf.UltraFastAgentManager, int], Awaitable[Any]]
+Measure = Callable[[uf.UltraFastAgentManager, int, JobSummary], Awaitable[Any]]
 
 
 class JobOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,8 +98,8 @@ async def run_job(
     stop : asyncio.Event
         Set from outside to end early.
     measure : callable, optional
-        Called with the manager and the number of agents when the tasks are done, while all agents
-        are alive; not when the job was told to stop.
+        Called with the manager, the number of agents and the summary when the tasks are done, while
+        all agents are alive; not when the job was told to stop.
 
     Returns
     -------
@@ -172,9 +172,10 @@ class _Job:
         if source.name == "loopback":
             config = msgspec.structs.replace(config, api_base_url=source.endpoint)
         measured = None
-        async with uf.UltraFastAgentManager(config, api_key=source.api_key) as manager:
-            for task_type, cls in CREW_CLASSES.items():
-                await _maybe(manager.register(AGENT_TYPES[task_type], cls))
+        manager = uf.UltraFastAgentManager(config, api_key=source.api_key)
+        for task_type, cls in CREW_CLASSES.items():
+            manager.register(AGENT_TYPES[task_type], cls)
+        async with manager:
             agents = await self._spawn(manager)
             ids = [each for some in agents.values() for each in some]
             answered = await self._ping(manager, ids)
@@ -205,12 +206,12 @@ class _Job:
                 damaged=self._journal.damaged,
                 agents_asked=len(ids),
                 agents_alive=answered,
-                workers=config.host_count(),
+                workers=len(manager.statistics().workers),
             )
             # Before anything else can fail: what was done is on record.
             write_whole(self._options.out / SUMMARY, summary)
             if measure is not None and not self._stop.is_set():
-                measured = await self._until_stopped(measure(manager, len(ids)))
+                measured = await self._until_stopped(measure(manager, len(ids), summary))
         if self._stop.is_set() and not summary.interrupted:
             summary = msgspec.structs.replace(summary, interrupted=True)
             write_whole(self._options.out / SUMMARY, summary)

@@ -319,6 +319,8 @@ class JobRunner:
 
     def _prepare(self) -> None:
         outcome = self._outcome
+        if self._stop.is_set():
+            return  # told to stop before there was a crew
         for each, record in outcome.resumed.items():
             self._keep(each, record.text)
         for each, planned in self._plan.tasks.items():
