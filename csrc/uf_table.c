@@ -21,6 +21,7 @@ int uf_table_get(const struct uf_table *table, const struct uf_key *key, uint64_
             }
             return UF_CORRUPT;
         }
+        UF_STEP(V4);
         bool copy = entry->value_bytes <= room;
         if (copy) {
             uf_table_load(out, found.value, offset, entry->value_bytes);
@@ -91,7 +92,7 @@ static int replace(struct uf_table *table, struct uf_found *found, uint64_t fres
                                                        memory_order_release, memory_order_relaxed);
     UF_STEP(T3);
     if (won) {
-        uf_table_retire(table, found->handle);
+        uf_table_retire(table, found->handle, found->owner);
     }
     uf_table_intend(table, UF_HANDLE_NONE, 0);
     return won ? UF_OK : UF_BUSY;
@@ -131,12 +132,13 @@ static int insert(struct uf_table *table, struct uf_found *found, uint64_t fresh
     uint32_t slots = uf_head_extension(found->head) != 0 ? UF_TABLE_SLOTS : UF_BUCKET_SLOTS;
     for (uint32_t i = 0; i < slots; i++) {
         _Atomic uint64_t *slot = uf_table_slot(table, found->bucket, found->head, i);
-        uint64_t word = slot == NULL ? 1 : atomic_load_explicit(slot, memory_order_relaxed);
+        /* Acquire: with T4's release, the head that finish_delete reads is no older than the entry. */
+        uint64_t word = slot == NULL ? 1 : atomic_load_explicit(slot, memory_order_acquire);
         if (slot != NULL && uf_word_is_deleted(word)) {
             uf_table_finish_delete(table, found->bucket, i, word);
             return UF_BUSY; /* the head has changed: look again */
         }
-        /* Relaxed: the CAS judges. Acquire on success: the slot's last user is done with it. */
+        /* Acquire on success: the slot's last user is done with it. Failure relaxed: the next slot. */
         if ((valid >> i & 1) != 0 || word != 0 ||
             !atomic_compare_exchange_strong_explicit(slot, &word, fresh, memory_order_acq_rel,
                                                      memory_order_relaxed)) {
@@ -158,7 +160,10 @@ static int insert(struct uf_table *table, struct uf_found *found, uint64_t fresh
         return UF_BUSY;
     }
     if (uf_head_extension(found->head) != 0) {
-        return UF_STORE_FULL;
+        /* Relaxed: only whether it changed. Then others inserted or deleted, perhaps this very key. */
+        bool same = atomic_load_explicit(&table->bucket[found->bucket].head,
+                                         memory_order_relaxed) == found->head;
+        return same ? UF_STORE_FULL : UF_BUSY;
     }
     int status = extend(table, found->bucket, found->head);
     return status == UF_OK ? UF_BUSY : status;
@@ -252,13 +257,15 @@ int uf_table_next(const struct uf_table *table, uint64_t *cursor, uint64_t now_n
             }
             uf_table_describe(&found, entry);
             uint64_t bytes = (uint64_t)entry->space_bytes + entry->key_bytes;
-            if (bytes <= UF_KEY_BYTES_MAX && bytes <= uf_pool_room(table->pool, found.handle)) {
+            bool fits =
+                bytes <= UF_KEY_BYTES_MAX && bytes <= uf_pool_room(table->pool, found.handle);
+            if (fits) {
                 uf_table_load(words, found.value, 0, bytes);
             }
             if (!uf_table_is_still(&found)) {
                 continue; /* replaced as we read: read what is there now */
             }
-            if (bytes > UF_KEY_BYTES_MAX ||
+            if (!fits || /* damaged: passed over */
                 (entry->expires_ns != 0 && now_ns >= entry->expires_ns)) {
                 break;
             }

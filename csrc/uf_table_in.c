@@ -134,6 +134,17 @@ void uf_table_store(struct uf_value *value, uint64_t offset, const void *data, u
     }
 }
 
+/* Whether a slot whose word was read after `head` is one of the bucket's entries. Between the two
+ * reads an entry may have gone and its slot been reserved (T1) for one that is not visible before T2,
+ * if ever. The bit was cleared before the slot was reserved, and so shows it. */
+static bool is_valid_now(const struct uf_table *table, uint32_t bucket, uint64_t head,
+                         uint32_t index)
+{
+    /* V6 <- V5. Acquire: as the first read. */
+    uint64_t now = atomic_load_explicit(&table->bucket[bucket].head, memory_order_acquire);
+    return now == head || (uf_head_valid(now) >> index & 1) != 0;
+}
+
 bool uf_table_look(const struct uf_table *table, uint32_t bucket, uint32_t index,
                    struct uf_found *found)
 {
@@ -159,7 +170,7 @@ bool uf_table_look(const struct uf_table *table, uint32_t bucket, uint32_t index
         found->owner = atomic_load_explicit(&found->value->owner, memory_order_acquire);
         uint64_t expected = uf_table_word(found->word >> 48, found->owner, found->handle);
         if (uf_word_state(found->owner) == UF_BLOCK_TABLE && expected == found->word) {
-            return true;
+            return is_valid_now(table, bucket, found->head, index);
         }
         /* The block is another's already, so the slot has changed: read it again. */
     }
@@ -193,6 +204,7 @@ int uf_table_find(const struct uf_table *table, const struct uf_key *key, struct
     for (uint32_t tries = 0; tries < UF_TABLE_TRIES; tries++) {
         /* V6 <- V5. Acquire: the slots of valid bits are written. */
         uint64_t head = atomic_load_explicit(&table->bucket[bucket].head, memory_order_acquire);
+        UF_STEP(V6);
         bool again = false;
         uint32_t left = uf_head_valid(head);
         while (left != 0 && !again) {
@@ -209,6 +221,7 @@ int uf_table_find(const struct uf_table *table, const struct uf_key *key, struct
             if (UF_UNLIKELY(found->value == NULL)) {
                 return UF_CORRUPT;
             }
+            UF_STEP(V2);
             found->owner = atomic_load_explicit(&found->value->owner, memory_order_acquire);
             found->word = word;
             found->slot = slot;
@@ -220,6 +233,9 @@ int uf_table_find(const struct uf_table *table, const struct uf_key *key, struct
             } else if (uf_word_state(found->owner) == UF_BLOCK_TABLE &&
                        uf_table_word(fingerprint, found->owner, found->handle) == word) {
                 same = 0; /* too small a block for this key */
+            }
+            if (same == 1 && !is_valid_now(table, bucket, head, index)) {
+                continue; /* being inserted just now: not there yet */
             }
             if (same == 1) {
                 found->head = head;
@@ -246,18 +262,16 @@ void uf_table_intend(struct uf_table *table, uint32_t handle, uint64_t owner)
     atomic_store_explicit(table->intent, intent, memory_order_relaxed);
 }
 
-void uf_table_retire(struct uf_table *table, uint32_t handle)
+void uf_table_retire(struct uf_table *table, uint32_t handle, uint64_t owner)
 {
     struct uf_value *value = uf_pool_block(table->pool, handle);
-    uint64_t word = atomic_load_explicit(&value->owner, memory_order_relaxed); /* the CAS judges */
     UF_STEP(T9);
-    /* W2. Acquire: its writer's work is behind us. A CAS, for the recovery of its dead writer may
-     * find it in no slot and free it first; then there is nothing left to do. The version rises
-     * here, not only when the block is FREE: from our cache it may be TABLE again at once, and a
-     * reader must see that. */
-    uint64_t ours = uf_word(uf_word_version(word) + 1, UF_BLOCK_OWNED, table->me, 0);
-    if (uf_word_state(word) == UF_BLOCK_TABLE &&
-        atomic_compare_exchange_strong_explicit(&value->owner, &word, ours, memory_order_acq_rel,
+    /* W2. Acquire: its writer's work is behind us. A CAS, and from the very word it had in the table:
+     * the recovery of its dead writer may find it in no slot and free it first, and it may then be
+     * somebody else's entry already. The version rises here, not only when the block is FREE: from
+     * our cache it may be TABLE again at once, and a reader must see that. */
+    uint64_t ours = uf_word(uf_word_version(owner) + 1, UF_BLOCK_OWNED, table->me, 0);
+    if (atomic_compare_exchange_strong_explicit(&value->owner, &owner, ours, memory_order_acq_rel,
                                                 memory_order_relaxed)) {
         UF_STEP(T10);
         uf_pool_give(table->pool, handle);
@@ -291,12 +305,19 @@ void uf_table_finish_delete(struct uf_table *table, uint32_t bucket, uint32_t in
         if (value == NULL) {
             return;
         }
-        uf_table_intend(table, handle, atomic_load_explicit(&value->owner, memory_order_relaxed));
+        /* Relaxed: the comparison judges. */
+        uint64_t owner = atomic_load_explicit(&value->owner, memory_order_relaxed);
+        if (uf_word_state(owner) != UF_BLOCK_TABLE ||
+            uf_table_word(word >> 48, owner, handle) != (word & ~UF_WORD_DELETED)) {
+            return; /* finished and the block reused: an intent would name somebody else's entry */
+        }
+        uf_table_intend(table, handle, owner);
+        UF_STEP(T6a);
         /* T6. Release: the intent is known; whoever wins has the block. */
         if (atomic_compare_exchange_strong_explicit(slot, &word, 0, memory_order_release,
                                                     memory_order_relaxed)) {
             UF_STEP(T6);
-            uf_table_retire(table, handle);
+            uf_table_retire(table, handle, owner);
         }
         uf_table_intend(table, UF_HANDLE_NONE, 0);
         return;
@@ -315,12 +336,13 @@ static void recover_bucket(struct uf_table *table, uint32_t bucket, uint32_t dea
         if (word == 0) {
             continue;
         }
+        uint32_t handle = (uint32_t)word & ((1u << UF_HANDLE_BITS) - 1);
         if (uf_word_is_deleted(word)) {
             uf_table_finish_delete(table, bucket, i, word);
+            uf_pool_seen(table->pool, seen, handle, true); /* T6's winner gives it back */
             done->emptied++;
             continue;
         }
-        uint32_t handle = (uint32_t)word & ((1u << UF_HANDLE_BITS) - 1);
         const struct uf_value *value = uf_pool_block(table->pool, handle);
         if (value == NULL) {
             continue;

@@ -94,8 +94,9 @@ UF_API int uf_table_find(const struct uf_table *table, const struct uf_key *key,
                          struct uf_found *found);
 /* Say in our process slot which block we are about to unlink; UF_HANDLE_NONE: none. */
 UF_API void uf_table_intend(struct uf_table *table, uint32_t handle, uint64_t owner);
-/* The block of a word that we took out of a slot: ours, and back to the pool. */
-UF_API void uf_table_retire(struct uf_table *table, uint32_t handle);
+/* The block of a word that we took out of a slot, `owner` being its owner word as an entry: ours, and
+ * back to the pool. */
+UF_API void uf_table_retire(struct uf_table *table, uint32_t handle, uint64_t owner);
 /* T5 and T6 for a slot that holds the deleted word `word`. Anybody may. */
 UF_API void uf_table_finish_delete(struct uf_table *table, uint32_t bucket, uint32_t index,
                                    uint64_t word);
