@@ -180,7 +180,7 @@ class AgentHost:
         except Exception as error:  # noqa: BLE001 - the agent's own code may raise anything
             self._raised(hosted, message, error)
             return None
-        if inspect.isawaitable(outcome):
+        if outcome is not None and inspect.isawaitable(outcome):
             return outcome
         self._done(hosted, message, outcome)
         return None

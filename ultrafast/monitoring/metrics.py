@@ -20,6 +20,7 @@ from ultrafast.metric_names import Counter, Histogram
 __all__ = ["LatencySummary", "MetricsReader", "PerformanceMetrics", "memory_bytes", "summarize"]
 
 _WINDOWS: Final = (1.0, 10.0, 60.0)
+_TICK_NS: Final = 950_000_000
 
 
 class LatencySummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,8 +145,9 @@ class MetricsReader:
         self._past: deque[_Reading] = deque(maxlen=62)
 
     def tick(self) -> None:
-        """Keep a reading, for windows; call it once a second."""
-        self._past.append(self._take())
+        """Keep a reading, for windows. Called more often than once a second, it keeps one a second."""
+        if not self._past or now_ns() - self._past[-1].at_ns > _TICK_NS:
+            self._past.append(self._take())
 
     def read(self, window_s: float | None = None) -> PerformanceMetrics:
         """What was measured.
