@@ -391,12 +391,42 @@ cdef class Table:
                 entry.space_bytes != wanted_bytes or memcmp(text, wanted, wanted_bytes) != 0
             ):
                 continue
-            found.append((
-                text[:entry.space_bytes].decode("utf-8", "replace"),
-                text[entry.space_bytes:entry.space_bytes + entry.key_bytes].decode(
-                    "utf-8", "replace"
-                ),
-            ))
+            found.append(names_of(text, &entry))
+        return cursor, found
+
+    def expired(self, uint64_t cursor, Py_ssize_t max=256):
+        """The entries whose time is over, of some of the entries: those after `cursor`.
+
+        Parameters
+        ----------
+        cursor : int
+            As `scan`.
+        max : int, optional
+            How many entries are looked at, at most.
+
+        Returns
+        -------
+        cursor : int or None
+            As `scan`.
+        entries : list of (str, str, int)
+            Namespace, key, and the stamp to delete it by.
+        """
+        cdef uint64_t words[KEY_WORDS]
+        cdef _c.uf_entry entry
+        cdef const char *text = <const char *>&words[0]
+        cdef Py_ssize_t looked = 0
+        cdef int status
+        can_read(self.region)
+        found = []
+        while looked < max:
+            status = _c.uf_table_next(self._table, &cursor, 0, words, &entry)
+            if status == _c.UF_EMPTY:
+                return None, found
+            check(status, "expired")
+            looked += 1
+            if is_expired(&entry):
+                space, key = names_of(text, &entry)
+                found.append((space, key, entry.stamp))
         return cursor, found
 
     def keys(self, str space=None):
@@ -433,6 +463,14 @@ cdef inline int make_key(
             f" together at most {_c.UF_KEY_BYTES_MAX}"
         )
     return 0
+
+
+cdef tuple names_of(const char *text, const _c.uf_entry *entry):
+    """Namespace and key, as uf_table_next copies them."""
+    return (
+        text[:entry.space_bytes].decode("utf-8", "replace"),
+        text[entry.space_bytes:entry.space_bytes + entry.key_bytes].decode("utf-8", "replace"),
+    )
 
 
 cdef inline bint is_expired(const _c.uf_entry *entry) noexcept:

@@ -14,7 +14,7 @@ import msgspec
 
 from ultrafast.codec import decode, encode
 from ultrafast.core import BlockCount, Entry, Table
-from ultrafast.core._status import BUSY, EXISTS, MISSING, OK
+from ultrafast.core._status import BUSY, EXISTS, MISSING, NO_BLOCK, OK, STORE_FULL
 from ultrafast.core._table import ANY, FIRST_CODEC_TAG, NEW, STAMP
 from ultrafast.errors import Contended, InvalidArgument, StoreFull
 from ultrafast.store.namespace import Namespace
@@ -25,6 +25,7 @@ _NATIVE = frozenset({bytes, str, int, float, bool, type(None)})
 _ABSENT = object()
 _TRIES = 10_000  # lost races until `update` gives up: each means that another's write succeeded
 _TTL_MAX_S = 1e9
+_SWEPT_AT_ONCE = 2048
 
 
 class StoreStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,7 +34,7 @@ class StoreStatistics(msgspec.Struct, frozen=True, kw_only=True):
     Attributes
     ----------
     entries : int
-        Expired ones that nobody has replaced included.
+        Expired ones that were not swept included.
     bytes_total, bytes_free : int
         Of all blocks for values, and of those in use by nobody.
     blocks : list of BlockCount
@@ -70,6 +71,7 @@ class UltraFastMemoryStore:
         self._clock = clock
         table.decoder = _decoded
         self._set_native = table.set
+        self._swept = 0
         # The door's own method in place of the one below, which is here to be read about: a read
         # then costs what the door costs.
         self.get = table.get  # type: ignore[assignment, method-assign]  # other names, by position
@@ -113,13 +115,15 @@ class UltraFastMemoryStore:
             try:
                 if self._set_native(namespace, key, value, expires_ns):
                     return True
+                if self.sweep() and self._set_native(namespace, key, value, expires_ns):
+                    return True
             except TypeError:
                 if type(value) is not int:
                     raise  # the namespace or the key is no str
                 # An int of more than 64 bits: the codec takes one bit more, or says what is wrong.
             else:
                 raise _full(namespace, key, value)
-        self._written(namespace, key, value, self._put(namespace, key, value, expires_ns, ANY, 0))
+        self._write(namespace, key, value, expires_ns, ANY, 0)
         return True
 
     def delete(self, namespace: str, key: str) -> bool:
@@ -209,8 +213,7 @@ class UltraFastMemoryStore:
         """
         expires_ns = 0 if ttl_s is None else self._end(ttl_s)
         mode = STAMP if version else NEW
-        put = self._put(namespace, key, value, expires_ns, mode, version)
-        return self._written(namespace, key, value, put)
+        return self._write(namespace, key, value, expires_ns, mode, version)
 
     def update(
         self,
@@ -255,8 +258,7 @@ class UltraFastMemoryStore:
             value = fn(before)
             if ttl_s is not None:
                 expires_ns = self._end(ttl_s)
-            put = self._put(namespace, key, value, expires_ns, mode, stamp)
-            if self._written(namespace, key, value, put):
+            if self._write(namespace, key, value, expires_ns, mode, stamp):
                 return value
         raise Contended(f"{namespace!r} {key!r}: others wrote it at each of {_TRIES} attempts")
 
@@ -359,12 +361,33 @@ class UltraFastMemoryStore:
             if value is not _ABSENT:
                 yield key, value
 
+    def sweep(self, limit: int = _SWEPT_AT_ONCE) -> int:
+        """Give back the room of entries whose time is over, which reads only pass over.
+
+        Called from time to time by whoever keeps the system; a write that finds no room does it
+        once by itself.
+
+        Parameters
+        ----------
+        limit : int
+            How many entries are looked at, from where the last call ended.
+
+        Returns
+        -------
+        int
+            Entries removed.
+        """
+        after, found = self._table.expired(self._swept, limit)
+        self._swept = after or 0
+        delete = self._table.delete
+        return sum([delete(namespace, key, stamp) for namespace, key, stamp in found])
+
     def namespace(self, namespace: str) -> Namespace:
         """A namespace as a mapping."""
         return Namespace(self, namespace)
 
     def __len__(self) -> int:
-        """Entries, expired ones that nobody has replaced included. Cost: one pass."""
+        """Entries, expired ones that were not swept included. Cost: one pass."""
         return self._table.count()
 
     def statistics(self) -> StoreStatistics:
@@ -379,10 +402,25 @@ class UltraFastMemoryStore:
 
     # --- one write
 
+    def _write(
+        self, namespace: str, key: str, value: Any, expires_ns: int, mode: int, stamp: int
+    ) -> int:
+        """Write under a mode of the door's: the new stamp, or 0 where its condition is not met."""
+        status, new = self._put(namespace, key, value, expires_ns, mode, stamp)
+        if status in (NO_BLOCK, STORE_FULL) and self.sweep():
+            status, new = self._put(namespace, key, value, expires_ns, mode, stamp)
+        if status == OK:
+            return new
+        if status in (EXISTS, MISSING):
+            return 0
+        if status == BUSY:
+            raise Contended(f"{namespace!r} {key!r}: others were faster at each try; try again")
+        raise _full(namespace, key, value)
+
     def _put(
         self, namespace: str, key: str, value: Any, expires_ns: int, mode: int, stamp: int
     ) -> tuple[int, int]:
-        """Write under a mode of the door's: its status and the new stamp."""
+        """The door's status and the new stamp."""
         if mode != ANY and type(value) in _NATIVE:
             try:
                 return self._table.compare_and_set(namespace, key, value, stamp, expires_ns)
@@ -392,19 +430,6 @@ class UltraFastMemoryStore:
         data, codec = encode(value)
         tag = FIRST_CODEC_TAG + codec
         return self._table.set_encoded(namespace, key, data, tag, expires_ns, mode, stamp)
-
-    def _written(self, namespace: str, key: str, value: Any, put: tuple[int, int]) -> int:
-        """The stamp of a write that succeeded, 0 for one whose condition was not met."""
-        status, stamp = put
-        if status == OK:
-            return stamp
-        if status in (EXISTS, MISSING):
-            return 0
-        if status == BUSY:
-            raise Contended(
-                f"{namespace!r} {key!r}: others were faster at every attempt; try again"
-            )
-        raise _full(namespace, key, value)
 
     def _end(self, ttl_s: float) -> int:
         if not 0 < ttl_s <= _TTL_MAX_S:
