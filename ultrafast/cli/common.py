@@ -6,8 +6,8 @@ Stands on typer and the errors. The exit codes are a contract, see `ExitCode`.
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
-import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
@@ -98,14 +98,10 @@ def run_until_told(main: Callable[[asyncio.Event], Awaitable[T]]) -> T:
             loop.add_signal_handler(each, told, each)
         return await main(stop)
 
+    logging.basicConfig(format="%(levelname)s %(name)s: %(message)s")
     try:
         import uvloop
     except ImportError:
         return asyncio.run(run())
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(run())
-
-
-def is_terminal() -> bool:
-    """Whether stdout is a terminal, that can show progress."""
-    return sys.stdout.isatty()

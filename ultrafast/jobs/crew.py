@@ -25,11 +25,11 @@ _DEFAULT_OF_A_TYPE = 20
 class TaskAgent(Agent):
     """Does tasks with the results of earlier ones, which arrive as messages, as their context."""
 
-    def on_start(self) -> None:  # type: ignore[override]  # a hook may be plain
+    def on_start(self) -> None:
         """Begin with nothing given."""
         self._given = Given()
 
-    def on_message(self, message: IncomingMessage) -> None:  # type: ignore[override]  # likewise
+    def on_message(self, message: IncomingMessage) -> None:
         """Keep a result for the task that wants it."""
         self._given.put(msgspec.convert(message.body, ResultMessage))
 
@@ -49,7 +49,7 @@ class TaskAgent(Agent):
             each: given[each] if each in given else self._stored(task.id, each) for each in wanted
         }
         task = msgspec.structs.replace(task, context={**task.context, **context})
-        return await super().execute(task)
+        return await self.context.execute(task, self.profile)
 
     def _stored(self, task_id: str, wanted: str) -> str:
         stored = self.context.memory_store.get(RESULTS_NAMESPACE, wanted)

@@ -111,7 +111,7 @@ class Pacer(Agent):
     carries its intended time, so one that is sent late counts as late.
     """
 
-    def on_start(self) -> None:  # type: ignore[override]  # a hook may be plain
+    def on_start(self) -> None:
         """Begin without an order."""
         self._ends = threading.Event()
 
@@ -124,7 +124,7 @@ class Pacer(Agent):
         threading.Thread(target=self._run, args=(order, loop), daemon=True).start()
         return {"pid": os.getpid()}
 
-    def on_stop(self) -> None:  # type: ignore[override]  # likewise
+    def on_stop(self) -> None:
         """Send no more."""
         self._ends.set()
 
@@ -169,7 +169,7 @@ class Pacer(Agent):
 class Chatter(Agent):
     """Passes numbers back and forth with a peer, as fast as it goes: a closed loop."""
 
-    def on_start(self) -> None:  # type: ignore[override]  # a hook may be plain
+    def on_start(self) -> None:
         """Begin silent."""
         self._peer = 0
         self._handled = 0

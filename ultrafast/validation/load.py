@@ -88,7 +88,7 @@ class Load:
 
     Attributes
     ----------
-    figures, quantities, problems
+    quantities, problems : list
         What was found so far.
     """
 
@@ -102,7 +102,8 @@ class Load:
         self._chatters: dict[int, list[int]] = defaultdict(list)
         self._paced_to: set[int] = set()
         self._accepted = 0
-        self.figures: list[Figure] = []
+        self._figures: dict[tuple[str, Phase], Figure] = {}
+        self._samples_ns: dict[tuple[str, Phase], list[int]] = defaultdict(list)
         self.quantities: list[Quantity] = []
         self.problems: list[str] = []
 
@@ -159,12 +160,24 @@ class Load:
             if not cold and warm_after == warm_before:
                 await self._until(self._pool_is_warm, "the pool of validation agents to be filled")
             warm_before = warm_after
-        one_by_one = "one after the other"
-        for name, samples in (("warm spawn", warm_ns), ("cold spawn", cold_ns)):
+        answers = "cold spawn to answer" if cold else "warm spawn to answer"
+        for name, samples in (
+            ("warm spawn", warm_ns),
+            ("cold spawn", cold_ns),
+            (answers, answer_ns),
+        ):
             if samples:
-                self.figures.append(of_samples(name, phase, one_by_one, samples))
-        name = "cold spawn to answer" if cold else "warm spawn to answer"
-        self.figures.append(of_samples(name, phase, one_by_one, answer_ns))
+                found = self._samples_ns[name, phase]
+                found += samples
+                self._keep(of_samples(name, phase, "one after the other", found))
+
+    @property
+    def figures(self) -> list[Figure]:
+        """The distributions found so far."""
+        return list(self._figures.values())
+
+    def _keep(self, figure: Figure) -> None:
+        self._figures[figure.name, figure.phase] = figure
 
     def _sum(self, histogram: Histogram) -> int:
         return int(self._metrics.read(int(histogram))[1])
@@ -191,7 +204,7 @@ class Load:
             self.problems.append(
                 f"{name}: no agent lives in another worker than the sender; use 2 workers or more"
             )
-            self.figures.append(Figure(name=name, phase=phase, conditions=conditions, samples=0))
+            self._keep(Figure(name=name, phase=phase, conditions=conditions, samples=0))
             return
         self._paced_to.update(receivers)
         order = PacerOrder(
@@ -211,7 +224,7 @@ class Load:
         await self._until(lambda: store.get(NAMESPACE, key) is not None, "the pacer", patience_s)
         report = msgspec.convert(store.get(NAMESPACE, key), PacerReport)
         await self._until(lambda: window.count() >= report.accepted, "paced messages to arrive")
-        self.figures.append(of_histogram(name, phase, conditions, window.summary()))
+        self._keep(of_histogram(name, phase, conditions, window.summary()))
         self._accepted += report.accepted
         self._note(report, order, window.count(), f"{conditions}, {phase}")
 
