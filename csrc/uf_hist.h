@@ -28,12 +28,14 @@
 #define UF_HISTS 12u
 #define UF_COUNTERS 64u
 
+/* Every process of the shard writes all of it, by relaxed additions. */
 struct uf_hist {
     _Atomic uint64_t sum;
     _Atomic uint64_t max;
     _Atomic uint64_t bucket[UF_HIST_BUCKETS];
 };
 
+/* As uf_hist: whoever the shard serves writes it. */
 struct uf_shard {
     alignas(UF_PAIR) _Atomic uint64_t counter[UF_COUNTERS];
     struct uf_hist hist[UF_HISTS];

@@ -73,15 +73,15 @@ struct uf_message {
 
 /* The head of a block that carries a stored entry. Written while OWNED, constant while TABLE. */
 struct uf_value {
-    _Atomic uint64_t owner;
+    _Atomic uint64_t owner;       /* see PICTURE; W1, W2                            */
     _Atomic uint64_t holders;     /* views that keep the block (reserved)           */
     _Atomic uint32_t value_bytes; /* relaxed words: a late reader may race a writer */
     _Atomic uint16_t space_bytes; /* namespace name, first in the payload            */
     _Atomic uint16_t key_bytes;   /* then the key, padded to 8; then the value       */
-    _Atomic uint64_t hash;
-    _Atomic uint64_t version;    /* counts the writes of this key                   */
-    _Atomic uint64_t expires_ns; /* CLOCK_REALTIME, 0 for never                     */
-    _Atomic uint32_t tag;        /* the value's type, the codec's business          */
+    _Atomic uint64_t hash;        /* of namespace and key; the owner, while it fills  */
+    _Atomic uint64_t version;     /* reserved; the owner word's version is the entry's */
+    _Atomic uint64_t expires_ns;  /* CLOCK_REALTIME, 0 for never                     */
+    _Atomic uint32_t tag;         /* the value's type, the codec's business          */
     _Atomic uint32_t reserved;
     uint64_t reserved2;
 };

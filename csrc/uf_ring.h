@@ -41,7 +41,7 @@
 struct uf_ring_head {
     alignas(UF_PAIR) _Atomic uint64_t tail; /* senders: no later than the first unfilled position */
     alignas(UF_PAIR) _Atomic uint64_t head; /* receivers: no later than the first uncleared one   */
-    alignas(UF_PAIR) _Atomic uint64_t slot[];
+    alignas(UF_PAIR) _Atomic uint64_t slot[]; /* senders fill, receivers claim and clear: S1, T1 */
 };
 _Static_assert(offsetof(struct uf_ring_head, head) == UF_PAIR, "senders and receivers apart");
 

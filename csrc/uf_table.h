@@ -53,7 +53,7 @@ struct uf_bucket {
     _Atomic uint64_t slot[UF_BUCKET_SLOTS]; /* writers; V1, V2 */
 };
 struct uf_extension {
-    alignas(UF_LINE) _Atomic uint64_t slot[UF_EXTENSION_SLOTS];
+    alignas(UF_LINE) _Atomic uint64_t slot[UF_EXTENSION_SLOTS]; /* writers; V1, V2 */
 };
 _Static_assert(sizeof(struct uf_bucket) == UF_LINE, "a bucket is one line");
 _Static_assert(sizeof(struct uf_extension) == UF_LINE, "an extension is one line");

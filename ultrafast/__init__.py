@@ -24,8 +24,10 @@ from ultrafast._version import __version__
 if TYPE_CHECKING:
     from ultrafast.agents.agent import Agent, IncomingMessage
     from ultrafast.agents.context import Context
-    from ultrafast.bus.bus import DeadLetter, Publication, Subscription, UltraFastCommunicationBus
+    from ultrafast.bus.bus import UltraFastCommunicationBus
+    from ultrafast.bus.deadletters import DeadLetter
     from ultrafast.bus.events import EnhancedEventBus
+    from ultrafast.bus.publications import Publication, Subscription
     from ultrafast.bus.topics import TopicMatcher
     from ultrafast.client import Client, attach
     from ultrafast.config import AgentPoolConfig, AlertThresholds, Config
@@ -51,7 +53,7 @@ _HOMES = {
     "Config": "config",
     "Constraints": "executor.tasks",
     "Context": "agents.context",
-    "DeadLetter": "bus.bus",
+    "DeadLetter": "bus.deadletters",
     "EnhancedEventBus": "bus.events",
     "IncomingMessage": "agents.agent",
     "LatencySummary": "monitoring.metrics",
@@ -60,9 +62,9 @@ _HOMES = {
     "PerformanceMetrics": "monitoring.metrics",
     "PerformanceValidator": "monitoring.validator",
     "Profile": "executor.profiles",
-    "Publication": "bus.bus",
+    "Publication": "bus.publications",
     "Result": "executor.tasks",
-    "Subscription": "bus.bus",
+    "Subscription": "bus.publications",
     "TTLMap": "executor.cache",
     "Task": "executor.tasks",
     "TopicMatcher": "bus.topics",

@@ -21,6 +21,11 @@ __all__ = ["Client", "attach"]
 class Client(SystemContext):
     """A process's place in a system that it did not start. Made by `attach`.
 
+    Parameters
+    ----------
+    path : str
+        Of the region.
+
     Attributes
     ----------
     config : Config

@@ -24,7 +24,7 @@ from ultrafast.agents.pools import PoolKeeper, PoolState
 from ultrafast.agents.registry import AgentType, check_type, describe
 from ultrafast.agents.spawner import inbox_name
 from ultrafast.agents.supervisor import Supervisor, WorkerState
-from ultrafast.bus.bus import DeadLetter
+from ultrafast.bus.deadletters import DeadLetter
 from ultrafast.bus.events import EnhancedEventBus
 from ultrafast.config import Config
 from ultrafast.core import Region, now_ns

@@ -323,3 +323,54 @@ def test_a_second_system_of_the_same_name_is_refused() -> None:
         assert await m.ping_agents([await m.spawn_agent("echo")]) == 1
 
     run(body)
+
+
+def test_what_cannot_be_delivered_is_kept_with_its_reason() -> None:
+    async def body(m: uf.UltraFastAgentManager) -> None:
+        slow = await m.spawn_agent("slow")
+        large = "x" * (1 << 20 - 1)
+        for content in ("first", large, "third"):
+            assert await m.send_message(None, slow, content)
+        assert await m.terminate_agent(slow, drain=False)
+        async with asyncio.timeout(10):
+            while (
+                m.metrics_counter(Counter.DELIVERED) + m.metrics_counter(Counter.DEAD_LETTERED) < 3
+            ):
+                await asyncio.sleep(0.01)
+        letters = m.dead_letters()
+        assert len(letters) == m.metrics_counter(Counter.DEAD_LETTERED) >= 1
+        assert all(letter.receiver == slow and letter.kind == "data" for letter in letters)
+        assert {letter.reason for letter in letters} <= {"agent_gone", "agent_stopped", "unknown"}
+        assert letters[-1].body == "third"
+
+    run(body)
+
+
+def test_a_task_is_executed_by_its_agents_worker_and_cached_for_all() -> None:
+    from ultrafast.testing import LoopbackServer
+
+    async def body(m: uf.UltraFastAgentManager) -> None:
+        coder, reviewer = await m.spawn_agent("coder"), await m.spawn_agent("reviewer")
+        task = uf.Task(
+            id="t1", objective="Write a haiku", constraints=uf.Constraints(max_tokens=99)
+        )
+        result = await m.execute_task(coder, task)
+        assert (result.ok, result.via, result.cached) == (True, "loopback", False)
+        assert result.agent == f"{coder:#x}"
+        others = [await m.spawn_agent("coder") for _ in range(3)]
+        again = await m.execute_batch([(agent, task) for agent in others])
+        assert all(r.cached and r.text == result.text for r in again)
+        assert not (await m.execute_task(reviewer, task)).cached  # another system prompt
+        bad = uf.Task(id="t2", objective="x", constraints=uf.Constraints(timeout_s=0.000001))
+        assert [r.status for r in await m.execute_batch([(coder, bad)])] == ["failed"]
+        with pytest.raises(errors.TaskTimeout):
+            await m.execute_task(coder, bad)
+
+    with LoopbackServer() as server:
+
+        async def main() -> None:
+            config = uf.Config(workers=2, api_base_url=server.base_url, **SMALL)
+            async with uf.UltraFastAgentManager(config, api_key="loopback") as m:
+                await body(m)
+
+        asyncio.run(main())

@@ -23,6 +23,11 @@ class IncomingMessage:
 
     The body is read while the handler runs; afterwards only if it was read before.
 
+    Parameters
+    ----------
+    message : Message
+        As the queue's door gives it.
+
     Attributes
     ----------
     body : object

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ultrafast.agents.spawner import Spawner
-from ultrafast.bus.bus import Publication, Subscription, UltraFastCommunicationBus
+from ultrafast.bus.bus import UltraFastCommunicationBus
 from ultrafast.bus.endpoint import Endpoint
+from ultrafast.bus.publications import Publication, Subscription
 from ultrafast.bus.wire import Kind
 from ultrafast.core import now_ns
 from ultrafast.errors import UltrafastError
@@ -224,6 +225,11 @@ class SystemContext:
 
 class Context:
     """What an agent can do: everything of `SystemContext`, in its own name.
+
+    Parameters
+    ----------
+    system, host, agent_id
+        Given by the host of the agent.
 
     Attributes
     ----------

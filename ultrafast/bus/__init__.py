@@ -1,6 +1,7 @@
 """Messages between processes.
 
-`wire` what the numbers in a message mean; `endpoint` a process's inbox; `bus` messages to agents,
-requests, publications, dead letters; `topics` matching of subjects; `events` handlers of events.
+`wire` what the numbers in a message mean; `endpoint` a process's inbox; `bus` messages to agents;
+`publications` by subject; `deadletters` what could not be delivered; `topics` matching of subjects;
+`events` handlers of what happens.
 Names are exported by `ultrafast` itself.
 """

@@ -7,19 +7,19 @@ became of each message; it starts no agent and runs no handler but those of subs
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from ultrafast import codec, errors
+from ultrafast.bus.deadletters import DeadLetter, DeadLetters
 from ultrafast.bus.endpoint import Endpoint
-from ultrafast.bus.topics import TopicMatcher, check_pattern, check_subject
+from ultrafast.bus.publications import Publication, Publications, Subscription
 from ultrafast.bus.wire import REPLY_LANE, Kind, Reason, lane_of
-from ultrafast.core import Message, Receiver, now_ns
+from ultrafast.core import Message, now_ns
 from ultrafast.core._status import FULL, STALE
 from ultrafast.errors import AgentError, AgentGone, QueueFull, UltrafastError
 from ultrafast.metric_names import Counter, Histogram
@@ -27,88 +27,11 @@ from ultrafast.metric_names import Counter, Histogram
 if TYPE_CHECKING:
     from ultrafast.core._queue import Item
 
-__all__ = ["DeadLetter", "Publication", "Subscription", "UltraFastCommunicationBus"]
+__all__ = ["UltraFastCommunicationBus"]
 
 log = logging.getLogger(__name__)
 
-DEAD_LETTERS: Final = "dead-letters"
 _encoder = msgspec.msgpack.Encoder()
-
-
-class Publication(msgspec.Struct, frozen=True):
-    """What a subscriber gets."""
-
-    subject: str
-    payload: Any
-
-
-class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """A message that could not be delivered, and why."""
-
-    reason: str
-    kind: str
-    sender: int
-    receiver: int
-    attempts: int
-    body: Any
-
-
-class Subscription:
-    """What `subscribe` gives: an async iterator of publications, or the handle of a callback.
-
-    Attributes
-    ----------
-    pattern : str
-    received : int
-        Publications that matched.
-    dropped : int
-        Of them, those that found the iterator's buffer full: the oldest gave way.
-    """
-
-    def __init__(
-        self,
-        bus: UltraFastCommunicationBus,
-        pattern: str,
-        callback: Callable[[Publication], Any] | None,
-        buffer: int,
-    ) -> None:
-        self.pattern = pattern
-        self.received = 0
-        self.dropped = 0
-        self._bus = bus
-        self._callback = callback
-        self._queue: asyncio.Queue[Publication | None] = asyncio.Queue(buffer)
-
-    def close(self) -> None:
-        """Receive no more; an iteration ends after what it has. May be called twice."""
-        if self._bus.unsubscribe(self):
-            self._put(None)
-
-    async def __aiter__(self) -> AsyncIterator[Publication]:
-        while (publication := await self._queue.get()) is not None:
-            yield publication
-
-    async def next(self, timeout_s: float) -> Publication:
-        """The next publication, or `TimeoutError`."""
-        async with asyncio.timeout(timeout_s):
-            publication = await self._queue.get()
-        if publication is None:
-            raise errors.RegionClosed(f"subscription {self.pattern!r} was closed")
-        return publication
-
-    def _put(self, publication: Publication | None) -> None:
-        if self._queue.full():
-            self._queue.get_nowait()
-            self.dropped += 1
-        self._queue.put_nowait(publication)
-
-    def _deliver(self, publication: Publication) -> Awaitable[Any] | None:
-        self.received += 1
-        if self._callback is None:
-            self._put(publication)
-            return None
-        result = self._callback(publication)
-        return result if inspect.isawaitable(result) else None
 
 
 class UltraFastCommunicationBus:
@@ -130,11 +53,9 @@ class UltraFastCommunicationBus:
         self._endpoint = endpoint
         self._agents = endpoint.agents
         self._metrics = endpoint.metrics
-        self._topics: TopicMatcher[Subscription] = TopicMatcher()
-        self._handlers = asyncio.Semaphore(handlers)
+        self._publications = Publications(endpoint, handlers)
+        self._letters = DeadLetters(endpoint)
         self._running: set[asyncio.Task[None]] = set()
-        self._letters = endpoint.queues.open(DEAD_LETTERS)
-        endpoint.on(Kind.PUBLISH, self._published)
 
     # --- messages
 
@@ -327,20 +248,9 @@ class UltraFastCommunicationBus:
         bool
             Whether every process's queue accepted it within `timeout_s`.
         """
-        check_subject(subject)
-        lane = lane_of(priority)
-        started = now_ns()
-        body = _encoder.encode([subject, payload])
-        accepted = True
-        for owner in self._endpoint.region.owners():
-            if owner.queue is None:
-                continue
-            accepted &= await self._endpoint.post_within(
-                timeout_s, owner.queue, lane, body, int(Kind.PUBLISH), 0, 0, 0, 0, started
-            )
-        self._metrics.add(Counter.PUBLISHED)
-        self._metrics.record(Histogram.PUBLISH, now_ns() - started)
-        return accepted
+        return await self._publications.publish(
+            subject, payload, priority=priority, timeout_s=timeout_s
+        )
 
     def subscribe(
         self,
@@ -349,47 +259,8 @@ class UltraFastCommunicationBus:
         *,
         buffer: int = 1024,
     ) -> Subscription:
-        """Receive what is published under a pattern, by callback or by iterating.
-
-        Parameters
-        ----------
-        pattern : str
-            A subject in which `*` stands for one token and a last `>` for one or more.
-        callback : callable, optional
-            Called with each `Publication`; it may be a coroutine function.
-        buffer : int
-            Publications that an iterator may lag behind; then the oldest gives way, counted.
-        """
-        check_pattern(pattern)
-        subscription = Subscription(self, pattern, callback, buffer)
-        self._topics.add(pattern, subscription)
-        return subscription
-
-    def unsubscribe(self, subscription: Subscription) -> bool:
-        """End a subscription: whether it was one."""
-        return self._topics.remove(subscription.pattern, subscription)
-
-    def _published(self, message: Message) -> None:
-        subject, payload = msgspec.msgpack.decode(message.payload)
-        message.release()
-        publication = Publication(subject, payload)
-        for subscription in self._topics.match(subject):
-            try:
-                awaitable = subscription._deliver(publication)
-            except Exception:
-                log.exception("a subscriber of %r failed", subscription.pattern)
-                continue
-            if awaitable is not None:
-                task = asyncio.ensure_future(self._handle(subscription, awaitable))
-                self._running.add(task)
-                task.add_done_callback(self._running.discard)
-
-    async def _handle(self, subscription: Subscription, awaitable: Awaitable[Any]) -> None:
-        async with self._handlers:
-            try:
-                await awaitable
-            except Exception:
-                log.exception("a subscriber of %r failed", subscription.pattern)
+        """Receive what is published; see `ultrafast.bus.publications.Publications.subscribe`."""
+        return self._publications.subscribe(pattern, callback, buffer=buffer)
 
     # --- dead letters
 
@@ -401,45 +272,11 @@ class UltraFastCommunicationBus:
             self.reply_error(
                 message, AgentGone(f"agent {message.receiver:#x} got no message: {sentence}")
             )
-        letter = _encoder.encode(
-            [
-                int(reason),
-                message.kind,
-                message.sender,
-                message.receiver,
-                message.attempt,
-                message.codec,
-                message.tobytes(),
-            ]
-        )
-        message.release()
-        if not self._endpoint.post(self._letters, 3, letter, int(Kind.DATA)):
-            log.error("the dead-letter queue is full: a letter to %#x is lost", message.receiver)
+        self._letters.put(message, reason)
 
     def dead_letters(self, limit: int = 1000) -> list[DeadLetter]:
         """Take dead letters out of their queue, oldest first."""
-        letters: list[DeadLetter] = []
-        receiver = Receiver(self._endpoint.queues, self._letters)
-        while len(letters) < limit:
-            batch = receiver.take(min(64, limit - len(letters)))
-            if not batch:
-                break
-            for message in batch:
-                reason, kind, sender, to, attempts, number, payload = msgspec.msgpack.decode(
-                    message.payload
-                )
-                message.release()
-                letters.append(
-                    DeadLetter(
-                        reason=Reason(reason).name.lower(),
-                        kind=Kind(kind).name.lower(),
-                        sender=sender,
-                        receiver=to,
-                        attempts=attempts,
-                        body=codec.decode(payload, number),
-                    )
-                )
-        return letters
+        return self._letters.take(limit)
 
     # --- helpers
 

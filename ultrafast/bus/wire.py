@@ -46,6 +46,7 @@ class Operation(IntEnum):
 class Reason(IntEnum):
     """Why a message is a dead letter; it stands in the letter's `extra`."""
 
+    UNKNOWN = 0
     AGENT_GONE = 1
     AGENT_STOPPED = 2
     UNREADABLE = 3

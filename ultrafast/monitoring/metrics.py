@@ -145,7 +145,7 @@ class MetricsReader:
         self._past: deque[_Reading] = deque(maxlen=62)
 
     def tick(self) -> None:
-        """Keep a reading, for windows. Called more often than once a second, it keeps one a second."""
+        """Keep a reading, for windows: one a second, however often it is called."""
         if not self._past or now_ns() - self._past[-1].at_ns > _TICK_NS:
             self._past.append(self._take())
 
