@@ -1,4 +1,5 @@
 #include "uf_agents.h"
+#include "uf_agents_in.h"
 
 #include <string.h>
 
@@ -9,49 +10,9 @@ struct uf_agents_head {
     uint32_t reserved;
 };
 
-/* A type's row: FREE 0, being written 1, named 2. Rows are never given back. */
-struct uf_type {
-    _Atomic uint64_t state;
-    char name[UF_TYPE_NAME_BYTES];
-};
-_Static_assert(sizeof(struct uf_type) == UF_LINE, "a type is one line");
-
-/* The word's fields. */
-#define GENERATION_BITS 30u
-static inline uint64_t word_of(uint64_t generation, uint32_t type, uint32_t worker,
-                               uint32_t claimer, uint32_t state, uint32_t priority)
-{
-    return generation << 34 | (uint64_t)type << 26 | (uint64_t)worker << 16 |
-           (uint64_t)claimer << 6 | state << 2 | priority;
-}
-static inline uint64_t generation_of(uint64_t word)
-{
-    return word >> 34;
-}
-static inline uint32_t type_of(uint64_t word)
-{
-    return (uint32_t)(word >> 26) & 0xff;
-}
-static inline uint32_t worker_of(uint64_t word)
-{
-    return (uint32_t)(word >> 16) & 0x3ff;
-}
-static inline uint32_t claimer_of(uint64_t word)
-{
-    return (uint32_t)(word >> 6) & 0x3ff;
-}
-static inline uint32_t state_of(uint64_t word)
-{
-    return (uint32_t)(word >> 2) & 0xf;
-}
-static inline uint32_t priority_of(uint64_t word)
-{
-    return (uint32_t)word & 3;
-}
-
 static uint64_t bits_offset(uint32_t count)
 {
-    return UF_PAIR + (uint64_t)count * sizeof(struct uf_agent);
+    return UF_PAIR + uf_round_up((uint64_t)count * sizeof(struct uf_agent), UF_PAIR);
 }
 
 static uint64_t types_offset(uint32_t count)
@@ -99,6 +60,9 @@ int uf_agents_init(void *area, uint64_t bytes, uint32_t count, uint32_t types, u
     head->warm = warm;
     place(&agents, area, count, types, warm);
     uf_bits_fill(agents.free_bits, count); /* zeroed words say FREE */
+    /* The first id would be 0, which is no agent's. Relaxed: not yet published. */
+    atomic_store_explicit(&agents.record[0].word, word_of(1, 0, 0, UF_NOBODY, UF_AGENT_FREE, 0),
+                          memory_order_relaxed);
     return UF_OK;
 }
 
@@ -118,68 +82,6 @@ int uf_agents_open(struct uf_agents *agents, void *area, uint64_t bytes, uint32_
     uint32_t words = (uint32_t)(uf_bits_bytes(head.count) / 8);
     agents->cursor = (me * 37u) % words;
     return UF_OK;
-}
-
-static struct uf_type *type_row(const struct uf_agents *agents, uint32_t type)
-{
-    return (struct uf_type *)(void *)agents->types + type;
-}
-
-static struct uf_ring warm_ring(const struct uf_agents *agents, uint32_t type)
-{
-    struct uf_ring ring;
-    ring.shared =
-        (struct uf_ring_head *)(void *)(agents->rings + type * uf_ring_bytes(agents->warm_max));
-    ring.capacity = agents->warm_max;
-    ring.shift = uf_log2(agents->warm_max);
-    return ring;
-}
-
-int uf_agents_type(struct uf_agents *agents, const char *name, bool make, uint32_t *type)
-{
-    size_t length = strnlen(name, UF_TYPE_NAME_BYTES);
-    if (length == 0 || length == UF_TYPE_NAME_BYTES) {
-        return UF_INVALID;
-    }
-    for (uint32_t t = 0; t < agents->types_max; t++) {
-        struct uf_type *row = type_row(agents, t);
-        /* Acquire: the name of a named row is written. */
-        uint64_t state = atomic_load_explicit(&row->state, memory_order_acquire);
-        if (state == 2 && strncmp(row->name, name, UF_TYPE_NAME_BYTES) == 0) {
-            *type = t;
-            return UF_OK;
-        }
-        if (state != 0) {
-            continue; /* another name, or one that is being written (for ever, if its writer died:
-                       * a row of 64 bytes is lost, nothing else) */
-        }
-        if (!make) {
-            return UF_MISSING;
-        }
-        /* Acquire on success: nothing travels, but the name's stores stay behind it. */
-        if (!atomic_compare_exchange_strong_explicit(&row->state, &state, 1, memory_order_acquire,
-                                                     memory_order_relaxed)) {
-            continue;
-        }
-        memcpy(row->name, name, length);
-        atomic_store_explicit(&row->state, 2, memory_order_release); /* the name is written */
-        *type = t;
-        return UF_OK;
-    }
-    return make ? UF_NO_SLOT : UF_MISSING;
-}
-
-const char *uf_agents_type_name(const struct uf_agents *agents, uint32_t type)
-{
-    if (type >= agents->types_max) {
-        return NULL;
-    }
-    const struct uf_type *row = type_row(agents, type);
-    if (atomic_load_explicit(&row->state, memory_order_acquire) != 2 || /* the name is written */
-        row->name[UF_TYPE_NAME_BYTES - 1] != '\0') {
-        return NULL;
-    }
-    return row->name;
 }
 
 int uf_agent_new(struct uf_agents *agents, uint32_t type, uint32_t worker, uint32_t priority,
@@ -204,9 +106,9 @@ int uf_agent_new(struct uf_agents *agents, uint32_t type, uint32_t worker, uint3
         UF_STEP(A1);
         uf_bits_clear(agents->free_bits, slot);
         if (won) {
-            atomic_store_explicit(&record->depth, 0,
-                                  memory_order_relaxed); /* ours: told by a later */
-            atomic_store_explicit(&record->limit, limit, memory_order_relaxed); /* release */
+            /* Relaxed, all: ours, and told to others by a later release (A1). */
+            atomic_store_explicit(&record->depth, 0, memory_order_relaxed);
+            atomic_store_explicit(&record->limit, limit, memory_order_relaxed);
             atomic_store_explicit(&record->handled, 0, memory_order_relaxed);
             atomic_store_explicit(&record->failed, 0, memory_order_relaxed);
             atomic_store_explicit(&record->restarts, 0, memory_order_relaxed);
@@ -223,6 +125,41 @@ int uf_agent_new(struct uf_agents *agents, uint32_t type, uint32_t worker, uint3
     return UF_NO_AGENT_SLOT;
 }
 
+static void give_hint(struct uf_agents *agents, uint32_t type, uint32_t slot)
+{
+    struct uf_ring ring = warm_ring(agents, type);
+    uint32_t handle = slot + 1;
+    if (uf_ring_push(&ring, &handle, 1) != 1) {
+        /* Full, with hints that lie perhaps. Release: whoever finds the bit finds the agent warm. */
+        atomic_fetch_or_explicit(&type_row(agents, type)->state, TYPE_UNHINTED,
+                                 memory_order_release);
+    }
+}
+
+/* Give hints again at warm agents that have none: the ring was too full for them, or who was to give
+ * or to use them died. Called when the ring is empty. False: none was lost. */
+static bool find_unhinted(struct uf_agents *agents, uint32_t type)
+{
+    struct uf_type *row = type_row(agents, type);
+    /* Acquire: with give_hint's release. Reset before the scan, so that one lost during it counts;
+     * relaxed the first look, a hint. */
+    if ((atomic_load_explicit(&row->state, memory_order_relaxed) & TYPE_UNHINTED) == 0 ||
+        (atomic_fetch_and_explicit(&row->state, ~TYPE_UNHINTED, memory_order_acq_rel) &
+         TYPE_UNHINTED) == 0) {
+        return false;
+    }
+    UF_STEP(A7);
+    bool found = false;
+    for (uint32_t slot = 0; slot < agents->count; slot++) {
+        uint64_t word = atomic_load_explicit(&agents->record[slot].word, memory_order_relaxed);
+        if (state_of(word) == UF_AGENT_WARM && type_of(word) == type) {
+            give_hint(agents, type, slot);
+            found = true;
+        }
+    }
+    return found;
+}
+
 int uf_agent_claim(struct uf_agents *agents, uint32_t type, uint32_t priority, uint64_t parent,
                    uint64_t now_ns, uint64_t *id, uint32_t *worker)
 {
@@ -234,6 +171,10 @@ int uf_agent_claim(struct uf_agents *agents, uint32_t type, uint32_t priority, u
     for (uint32_t tries = 0; tries < ring.capacity + 64; tries++) {
         struct uf_claim hint;
         int status = uf_ring_claim(&ring, agents->me, &from, &hint);
+        if (status == UF_EMPTY && find_unhinted(agents, type)) {
+            from = 0;
+            continue;
+        }
         if (status != UF_OK) {
             return status;
         }
@@ -264,14 +205,6 @@ int uf_agent_claim(struct uf_agents *agents, uint32_t type, uint32_t priority, u
     return UF_EMPTY;
 }
 
-static void give_hint(struct uf_agents *agents, uint32_t type, uint32_t slot)
-{
-    struct uf_ring ring = warm_ring(agents, type);
-    uint32_t handle = slot + 1;
-    int sent = uf_ring_push(&ring, &handle, 1);
-    (void)sent; /* FULL: more warm agents than hints; recovery gives it when there is room */
-}
-
 int uf_agent_move(struct uf_agents *agents, uint64_t id, uint32_t from, uint32_t to)
 {
     uint32_t slot = uf_agent_slot(id);
@@ -288,11 +221,9 @@ int uf_agent_move(struct uf_agents *agents, uint64_t id, uint32_t from, uint32_t
             return UF_BUSY;
         }
         bool keeps = to == UF_AGENT_BUILDING || to == UF_AGENT_STARTING;
-        uint64_t generation = generation_of(word) + (to == UF_AGENT_FREE);
-        generation &= (1ull << GENERATION_BITS) - 1;
         uint64_t moved = to == UF_AGENT_FREE
-                             ? word_of(generation, 0, 0, UF_NOBODY, UF_AGENT_FREE, 0)
-                             : word_of(generation, type_of(word), worker_of(word),
+                             ? word_of(next_generation(word), 0, 0, UF_NOBODY, UF_AGENT_FREE, 0)
+                             : word_of(generation_of(word), type_of(word), worker_of(word),
                                        keeps ? agents->me : UF_NOBODY, to, priority_of(word));
         /* A1 -> A2. Release: the record is written, or we are done with it. Failure relaxed: the
          * fresh word is judged anew. */
@@ -401,44 +332,6 @@ void uf_agents_tally(const struct uf_agents *agents, uint32_t worker, uint32_t *
             type_of(word) < agents->types_max &&
             (worker == UF_EVERY_WORKER || worker_of(word) == worker)) {
             counts[type_of(word) * UF_AGENT_STATES + state]++;
-        }
-    }
-}
-
-void uf_agents_recover(struct uf_agents *agents, uint32_t dead, struct uf_agents_recovery *done)
-{
-    *done = (struct uf_agents_recovery){0};
-    for (uint32_t type = 0; type < agents->types_max; type++) {
-        struct uf_ring ring = warm_ring(agents, type);
-        for (uint32_t i = 0; i < ring.capacity; i++) {
-            uint64_t word = atomic_load_explicit(&ring.shared->slot[i], memory_order_acquire);
-            if (uf_slot_claimer(word) == dead) {
-                /* Its claim of a hint: undone. Release, as a push; a store, under its lock. */
-                atomic_store_explicit(&ring.shared->slot[i],
-                                      uf_slot(uf_slot_version(word), 0, uf_slot_handle(word)),
-                                      memory_order_release);
-            }
-        }
-    }
-    for (uint32_t slot = 0; slot < agents->count; slot++) {
-        uint64_t word = atomic_load_explicit(&agents->record[slot].word, memory_order_acquire);
-        uint64_t id = uf_agent_id(generation_of(word), slot);
-        uint32_t state = state_of(word);
-        if (claimer_of(word) == dead && state == UF_AGENT_BUILDING) {
-            done->freed += uf_agent_move(agents, id, UF_AGENT_BUILDING, UF_AGENT_FREE) == UF_OK;
-        } else if (claimer_of(word) == dead && state == UF_AGENT_STARTING) {
-            done->stopped +=
-                uf_agent_move(agents, id, UF_AGENT_STARTING, UF_AGENT_STOPPED) == UF_OK;
-        } else if (state == UF_AGENT_WARM && type_of(word) < agents->types_max) {
-            give_hint(agents, type_of(word),
-                      slot); /* A3: it may have been lost; one too many lies */
-            done->hinted++;
-        } else if (state == UF_AGENT_FREE) {
-            uint64_t bits =
-                atomic_load_explicit(&agents->free_bits[slot / 64], memory_order_relaxed);
-            if ((bits >> (slot % 64) & 1) == 0) {
-                uf_bits_set(agents->free_bits, slot);
-            }
         }
     }
 }

@@ -14,11 +14,15 @@
  * PROGRESS   claim: lock-free, a hint that lies is thrown away. new: one pass over a bitmap. Others:
  *            wait-free.
  * DEATH      A claimer in BUILDING: the record is FREE again. In STARTING: STOPPED, and the worker that
- *            has its object lets it go. Between WARM and its hint (A3): recovery gives the hint again.
+ *            has its object lets it go. Between WARM and its hint (A3), between a hint and its use (A2),
+ *            or A7: recovery says that hints are missing, and the next claim that finds none gives
+ *            them again. A namer of a type (A5): its row is lost, others take the next.
  *            A hosting worker: its records stay; its successor on the same inbox rebuilds them.
  * ORDER      A1 word CAS release -> A2 word acquire   priority, limit and times are written
+ *            A5 row state release -> A6 acquire       the type's name is written
  * ERRORS     STALE: another generation. NO_AGENT_SLOT. EMPTY: no warm agent. BUSY: the agent is in
- *            another state than the move begins with. INVALID: slot, type or state out of range.
+ *            another state than the move begins with; or, from type, another process names one at every
+ *            attempt. INVALID: slot, type or state out of range.
  * SOURCE     Generations in ids: the slot-and-generation handles of entity stores; Orleans' virtual
  *            actors for records that outlive their host.
  */
@@ -29,6 +33,7 @@
 
 #define UF_TYPES_MAX 255u
 #define UF_TYPE_NAME_BYTES 56u
+#define UF_TYPE_TRIES 64u
 #define UF_AGENT_SLOT_BITS 24u
 #define UF_AGENTS_MAX 4000000u /* a hint is a ring's handle, of 26 bits */
 
@@ -133,7 +138,7 @@ UF_API void uf_agents_tally(const struct uf_agents *agents, uint32_t worker_or_a
 struct uf_agents_recovery {
     uint32_t freed;
     uint32_t stopped;
-    uint32_t hinted;
+    uint32_t hinted; /* warm agents, whose hints will be given again as they are missed */
 };
 UF_API void uf_agents_recover(struct uf_agents *agents, uint32_t dead,
                               struct uf_agents_recovery *done);
