@@ -126,6 +126,18 @@ def signature(source: list[str], node: ast.FunctionDef | ast.AsyncFunctionDef, n
     return re.sub(r"\s*->\s*None$", "", text.removesuffix(":"))
 
 
+def struct_signature(node: ast.ClassDef) -> str:
+    """The fields of a Struct, one a line, with the defaults that can be written down."""
+    rows = []
+    for each in node.body:
+        if isinstance(each, ast.AnnAssign) and not ast.unparse(each.annotation).startswith("Class"):
+            default = f" = {ast.unparse(each.value)}" if each.value is not None else ""
+            factory = re.fullmatch(r" = msgspec\.field\(default_factory=(\w+)\)", default)
+            default = f" = {factory[1]}()" if factory else default
+            rows.append(f"    {ast.unparse(each.target)}: {ast.unparse(each.annotation)}{default},")
+    return f"{node.name}(\n" + "\n".join(rows) + "\n)"
+
+
 def is_public(node: ast.stmt) -> bool:
     return (
         isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
@@ -166,6 +178,8 @@ def describe(name: str, source: Source) -> Iterator[str]:
     for method in node.body:
         if isinstance(method, ast.FunctionDef) and method.name == "__init__":
             yield f"```py\n{signature(lines, method, name)}\n```"
+    if "msgspec.Struct" in map(ast.unparse, node.bases):
+        yield f"```py\n{struct_signature(node)}\n```"
     yield from as_markdown(ast.get_docstring(node) or "")
     for base in map(ast.unparse, node.bases):
         if base in LISTED:
