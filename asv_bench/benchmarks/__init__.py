@@ -1,0 +1,5 @@
+"""What things cost: a module for each structure of the core, and for spawns, messages and tasks.
+
+`_measure` is how times are taken, `_places` where they are taken (regions, systems, peers); neither
+holds a benchmark. `docs/benchmarks.md` says how to run them and what the figures do not show.
+"""

@@ -1,0 +1,77 @@
+"""Counters and histograms: what recording costs, beside a dict that counts and a list."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import ExitStack
+
+import numpy as np
+
+from ultrafast.core import Metrics, Queues
+
+from ._measure import Rival, Times, reports, run_rivals
+from ._places import region
+
+_MANY = 1_000
+_LATENCY_NS = 123_456
+
+
+@reports("ns", to_floor=True)
+class Record:
+    """`record_many` is per value, of 1,000 a call."""
+
+    params = ["record", "record_many", "add", "list.append", "Counter[name] += 1"]
+    param_names = ["call"]
+
+    def setup_cache(self) -> dict[tuple[str], Times]:
+        with ExitStack() as stack:
+            place = stack.enter_context(region())
+            metrics = Metrics(place)
+            values = np.random.default_rng(4).integers(100, 10_000_000, _MANY, dtype=np.uint64)
+            seen: list[int] = []
+            rivals = {
+                ("record",): Rival(
+                    "record(hist, value)",
+                    {"record": metrics.record, "hist": 3, "value": _LATENCY_NS},
+                ),
+                ("record_many",): Rival(
+                    "record_many(hist, values)",
+                    {"record_many": metrics.record_many, "hist": 3, "values": values},
+                    per=_MANY,
+                ),
+                ("add",): Rival("add(counter)", {"add": metrics.add, "counter": 0}),
+                ("list.append",): Rival(
+                    "append(value)",
+                    {"append": seen.append, "value": _LATENCY_NS},
+                    before=seen.clear,
+                    count=1_000,
+                ),
+                ("Counter[name] += 1",): Rival(
+                    "counts[name] += 1", {"counts": Counter(), "name": "sent"}
+                ),
+            }
+            floor = Rival("noop(index)", {"noop": Queues(place).noop, "index": 0})
+            return run_rivals(rivals, floor=floor)
+
+
+class Mean:
+    """By asv's own clockwork; `read` sums the shards of all processes."""
+
+    params = [1, 16]
+    param_names = ["shards"]
+
+    def setup(self, shards: int) -> None:
+        self.stack = ExitStack()
+        self.metrics = Metrics(self.stack.enter_context(region(shards=shards)))
+
+    def teardown(self, shards: int) -> None:
+        self.stack.close()
+
+    def time_record(self, shards: int) -> None:
+        self.metrics.record(3, _LATENCY_NS)
+
+    def time_add(self, shards: int) -> None:
+        self.metrics.add(0)
+
+    def time_read(self, shards: int) -> None:
+        self.metrics.read(3)
