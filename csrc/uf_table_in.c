@@ -145,6 +145,15 @@ static bool is_valid_now(const struct uf_table *table, uint32_t bucket, uint64_t
     return now == head || (uf_head_valid(now) >> index & 1) != 0;
 }
 
+/* A slot's block was another's already, so the slot has changed too: it changes first, and whoever
+ * reads the block's new owner word (acquire; W2's release) reads the slot's new word. If it has not
+ * changed, nobody of ours wrote it, and reading it again would never end. */
+static bool is_damaged(const struct uf_found *found)
+{
+    /* Relaxed: ordered by the acquire load of the owner word before it. */
+    return atomic_load_explicit(found->slot, memory_order_relaxed) == found->word;
+}
+
 bool uf_table_look(const struct uf_table *table, uint32_t bucket, uint32_t index,
                    struct uf_found *found)
 {
@@ -172,7 +181,9 @@ bool uf_table_look(const struct uf_table *table, uint32_t bucket, uint32_t index
         if (uf_word_state(found->owner) == UF_BLOCK_TABLE && expected == found->word) {
             return is_valid_now(table, bucket, found->head, index);
         }
-        /* The block is another's already, so the slot has changed: read it again. */
+        if (is_damaged(found)) {
+            return false;
+        }
     }
     return false;
 }
@@ -227,12 +238,11 @@ int uf_table_find(const struct uf_table *table, const struct uf_key *key, struct
             found->slot = slot;
             int same = -1;
             if (uf_word_state(found->owner) == UF_BLOCK_TABLE &&
-                uf_table_word(fingerprint, found->owner, found->handle) == word &&
-                uf_pool_room(table->pool, found->handle) >= key->words_count * 8) {
-                same = compare(found, key);
-            } else if (uf_word_state(found->owner) == UF_BLOCK_TABLE &&
-                       uf_table_word(fingerprint, found->owner, found->handle) == word) {
-                same = 0; /* too small a block for this key */
+                uf_table_word(fingerprint, found->owner, found->handle) == word) {
+                bool fits = uf_pool_room(table->pool, found->handle) >= key->words_count * 8;
+                same = fits ? compare(found, key) : 0;
+            } else if (is_damaged(found)) {
+                return UF_CORRUPT;
             }
             if (same == 1 && !is_valid_now(table, bucket, head, index)) {
                 continue; /* being inserted just now: not there yet */
