@@ -26,7 +26,6 @@ static uint32_t roll(struct dice *dice, uint32_t sides)
 
 static char path[96];
 static uint64_t region_bytes;
-static _Atomic bool over;
 static _Atomic uint64_t calls;
 static _Atomic uint64_t refused;
 
@@ -191,14 +190,6 @@ static void use(struct user *user)
     }
 }
 
-static void *work(void *user)
-{
-    while (!atomic_load_explicit(&over, memory_order_relaxed)) {
-        use(user);
-    }
-    return NULL;
-}
-
 static void flip(uint8_t *base, struct dice *dice)
 {
     /* Not the head and the directory: those are judged once, when a process attaches (test_region).
@@ -241,6 +232,16 @@ static void flip_between_calls(const char *temp, uint64_t seed)
 }
 
 #if !defined(__SANITIZE_THREAD__)
+static _Atomic bool over;
+
+static void *work(void *user)
+{
+    while (!atomic_load_explicit(&over, memory_order_relaxed)) {
+        use(user);
+    }
+    return NULL;
+}
+
 static void flip_during_calls(const char *temp, uint64_t seed)
 {
     static struct user users[2];
