@@ -179,7 +179,7 @@ def _array(payload: Buffer) -> np.ndarray[Any, Any]:
     except (TypeError, ValueError, OverflowError) as error:
         raise DecodeError(f"an array's dtype {dtype_text!r} is none: {error}") from None
     count = math.prod(shape)
-    if count * dtype.itemsize != size - start or dtype.itemsize == 0:
+    if count * dtype.itemsize != size - start:
         raise DecodeError(
             f"an array of {count} elements of {dtype.itemsize} bytes came with {size - start} bytes"
         )

@@ -6,7 +6,6 @@ Stands on msgspec and the errors. Does not decide what a region is made of: `ult
 from __future__ import annotations
 
 import difflib
-import math
 import os
 import re
 import tomllib
@@ -347,7 +346,7 @@ def _check_ranges(settings: msgspec.Struct, prefix: str) -> None:
         low, high = _RANGES[field]
         value = getattr(settings, field)
         whole = isinstance(low, int)
-        if type(value) is not int and (whole or type(value) is not float or math.isnan(value)):
+        if type(value) is not int and (whole or type(value) is not float):
             kind = "a whole number" if whole else "a number"
             hint = " (text such as '128MiB' is for files)" if field in _SIZE_FIELDS else ""
             raise _wrong(prefix + field, value, f"{kind}, {low:,} to {high:,}{hint}")

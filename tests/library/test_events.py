@@ -284,22 +284,32 @@ def test_a_task_that_a_handler_left_behind_emits_like_anybody_else() -> None:
     async def main() -> None:
         bus = EnhancedEventBus(workers=1)
         left: list[asyncio.Task[int]] = []
-        release = asyncio.Event()
-        running: list[int] = []
+        seen: list[str] = []
+        free = asyncio.Event()
 
         async def later() -> int:
-            await release.wait()
+            while bus.statistics().running:
+                await asyncio.sleep(0)  # until the handler that began this has ended
+            bus.emit_soon("busy")
+            await asyncio.sleep(0)
             return await bus.emit("y")
 
         async def starts(event: Event) -> None:
             left.append(asyncio.create_task(later()))
 
+        async def busy(event: Event) -> None:
+            await free.wait()
+            seen.append("busy")
+
         bus.on("x", starts)
-        bus.on("y", lambda event: running.append(bus.statistics().running))
+        bus.on("busy", busy)
+        bus.on("y", lambda event: seen.append("y"))
         await bus.emit("x")
-        release.set()
+        while not bus.statistics().waiting:
+            await asyncio.sleep(0)
+        free.set()
         assert await left[0] == 1
-        assert running == [1]
+        assert seen == ["busy", "y"]
 
     run(main())
 

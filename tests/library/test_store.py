@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from ultrafast.config import MIB, Config
-from ultrafast.core import Region, Table
+from ultrafast.core import Entry, Region, Table
 from ultrafast.core._table import KEY_BYTES_MAX
 from ultrafast.errors import (
     ConfigError,
@@ -378,6 +378,41 @@ def test_update_goes_again_when_another_wrote_meanwhile(store: UltraFastMemorySt
         return 5 if value is None else 0
 
     assert store.update("n", "k", gone) == 5
+
+
+class Raced(Table):
+    """Another writes just after an entry was read, or was found to be over, for the first time."""
+
+    rival: UltraFastMemoryStore | None = None
+
+    def get_entry(self, space: str, key: str) -> Entry | None:
+        return self.then_write(super().get_entry(space, key))
+
+    def expired(self, cursor: int, max: int = 256) -> tuple[int | None, list[tuple[str, str, int]]]:
+        return self.then_write(super().expired(cursor, max))
+
+    def then_write(self, answer: Any) -> Any:
+        rival, self.rival = self.rival, None
+        if rival is not None:
+            rival.set("n", "k", "newer")
+        return answer
+
+
+def test_what_another_wrote_meanwhile_is_neither_popped_unread_nor_swept(
+    store: UltraFastMemoryStore, region: Region
+) -> None:
+    table = Raced(region)
+    raced = UltraFastMemoryStore(table)
+    store.set("n", "k", "older")
+    table.rival = store
+    assert raced.pop("n", "k") == "newer" and not store.contains("n", "k")
+
+    clock = Clock()
+    clock.behind_s = 100
+    UltraFastMemoryStore(Table(region), clock=clock).set("n", "k", "older", ttl_s=50)
+    table.rival = store
+    assert raced.sweep() == 0
+    assert store.get("n", "k") == "newer"
 
 
 def test_scan_goes_on_where_it_was(store: UltraFastMemoryStore) -> None:
