@@ -22,15 +22,15 @@
  *            place. At Q4: the block becomes ORPHAN; the queue's next receiver adopts orphans first,
  *            in the order of their positions, marked REDELIVERED (or they are freed, if sent
  *            at most once). After Q5: it was handled; recovery frees the block.
- *            A block that was sent on while TAKEN is in a ring: RING. An opener at Q0: open answers
- *            BUSY to others until recovery frees the record. Recovery at any step: each step may be
- *            done again.
+ *            A block that was sent on while TAKEN is in a ring: RING. An opener at Q0: recovery frees
+ *            the record; at Q13: so does it, if no other opener of the name has settled it before.
+ *            Recovery at any step: each step may be done again.
  * ORDER      Q3 owner word release -> W2, recovery's acquire   position and attempt are written
  *            Q6 orphans release -> Q7 orphans acquire          the blocks are marked ORPHAN
  *            Q8 state release -> Q9 state acquire              name and receiver are written
- *            Q13 OPENING, Q14 others' states, seq_cst          two openers do not miss each other
+ *            Q8 NAMED, then Q9 of all others, seq_cst          two openers do not miss each other
  * ERRORS     FULL: this lane. MISSING: no queue of this name. NO_SLOT: every record is in use.
- *            BUSY from open: another process opens a queue at every attempt.
+ *            BUSY from open: others opened and closed queues at every attempt.
  *            INVALID: index, lane, name. CORRUPT: as uf_ring.h.
  * SOURCE     Names in claims, and a recover that reads them: iceoryx2. The receiver's share: deficit
  *            round robin, Shreedhar & Varghese 1996, with a quantum of one message.
@@ -55,7 +55,12 @@ struct uf_queue_record {
 };
 _Static_assert(sizeof(struct uf_queue_record) == UF_PAIR, "records do not share lines");
 
-enum uf_queue_phase { UF_QUEUE_FREE = 0, UF_QUEUE_OPENING = 1, UF_QUEUE_OPEN = 2 };
+enum uf_queue_phase {
+    UF_QUEUE_FREE = 0,
+    UF_QUEUE_OPENING = 1, /* its opener alone writes the name          */
+    UF_QUEUE_OPEN = 2,
+    UF_QUEUE_NAMED = 3, /* the name is written; its rivals are looked for */
+};
 
 /* Private to one thread of one attachment. */
 struct uf_queues {

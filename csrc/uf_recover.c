@@ -98,10 +98,13 @@ void uf_queue_recover(struct uf_queues *queues, uint32_t dead, uint64_t *seen,
     for (uint32_t q = 0; q < queues->count; q++) {
         struct uf_queue_record *record = &queues->record[q];
         uint64_t state = atomic_load_explicit(&record->state, memory_order_relaxed);
-        if ((state & 0xff) == UF_QUEUE_OPENING && ((state >> 8) & 0x3ff) == dead) {
-            /* Release: as close. A store: its opener is dead and we hold its lock. */
-            atomic_store_explicit(&record->state, (state >> 32 << 32) | UF_QUEUE_FREE,
-                                  memory_order_release);
+        uint32_t phase = (uint32_t)(state & 0xff);
+        if ((phase == UF_QUEUE_OPENING || phase == UF_QUEUE_NAMED) &&
+            ((state >> 8) & 0x3ff) == dead) {
+            /* Release: as close. Failure relaxed: another opener of the name has settled it. */
+            atomic_compare_exchange_strong_explicit(&record->state, &state,
+                                                    (state & ~0xffull) | UF_QUEUE_FREE,
+                                                    memory_order_release, memory_order_relaxed);
         }
     }
     uf_pool_repair(queues->pool);

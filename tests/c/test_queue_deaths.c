@@ -256,6 +256,9 @@ static void after_opening(const uint64_t *told)
     CHECK_EQ(uf_queue_open(&parent.queues, "another", &again), UF_OK); /* no record is lost */
     CHECK_EQ(uf_queue_close(&parent.queues, index), UF_OK);
     CHECK_EQ(uf_queue_close(&parent.queues, again), UF_OK);
+    for (uint32_t i = 0; i < parent.queues.count; i++) {
+        CHECK_EQ(parent.queues.record[i].state & 0xff, UF_QUEUE_FREE);
+    }
 }
 
 /* --- every death, and the deaths of those who mend --------------------------------------------- */
@@ -289,7 +292,7 @@ static const struct story stories[] = {
     {"deaths of receivers", prepare_messages, receiving, after_receiving, "R3 Q2 Q3 R4 Q4 P3 P4"},
     {"deaths of adopters", prepare_orphans, adopting, after_receiving, "Q7 P3 P4"},
     {"deaths of those who send on", prepare_messages, sending_on, after_sending_on, "Q4 R1 R2"},
-    {"deaths of openers", prepare_nothing, opening, after_opening, "Q0 Q8"},
+    {"deaths of openers", prepare_nothing, opening, after_opening, "Q0 Q13 Q8"},
 };
 
 /* A death at mark `at`, then the deaths of its recoverers: at mark `again`, at the one after, until
@@ -330,6 +333,27 @@ static void deaths_of(const struct story *story)
     explored("  and then of their recoverers", second.deaths - before);
 }
 
+/* And before anybody mends: a dead opener of the same name is in nobody's way. */
+static void openers_do_not_wait_for_the_dead(void)
+{
+    uint32_t at = 1;
+    for (bool died = true; died; at++) {
+        uint32_t index;
+        uint32_t found;
+        died = death_at(at, opening, NULL);
+        CHECK_EQ(uf_queue_open(&parent.queues, "opened by the dying", &index), UF_OK);
+        CHECK_EQ(uf_queue_find(&parent.queues, "opened by the dying", &found), UF_OK);
+        CHECK_EQ(found, index);
+        mend_all();
+        CHECK_EQ(uf_queue_close(&parent.queues, index), UF_OK);
+        for (uint32_t i = 0; i < parent.queues.count; i++) {
+            CHECK_EQ(parent.queues.record[i].state & 0xff, UF_QUEUE_FREE);
+        }
+        uf_pool_flush(&parent.pool);
+    }
+    explored("names opened over dead openers", at - 2);
+}
+
 int main(void)
 {
     watchdog(100);
@@ -340,6 +364,7 @@ int main(void)
         deaths_of(&stories[i]);
     }
     check_labels(&second, "O3 P5 Q10 Q11 Q12");
+    openers_do_not_wait_for_the_dead();
     seat_leave(&parent);
     arena_close(&arena);
     return 0;
