@@ -1,4 +1,4 @@
-"""A tasks file: what is a task in it, what is wrong with the other lines, and who waits for whom."""
+"""A tasks file: which lines are tasks, what is wrong with the others, and who waits for whom."""
 
 import json
 from pathlib import Path
@@ -155,9 +155,7 @@ def test_no_bytes_make_it_fail(lines: list[bytes]) -> None:
 
 
 @given(
-    st.lists(
-        st.lists(st.integers(min_value=0, max_value=9), max_size=3), min_size=1, max_size=10
-    )
+    st.lists(st.lists(st.integers(min_value=0, max_value=9), max_size=3), min_size=1, max_size=10)
 )
 def test_every_task_is_done_faulty_or_held_up_and_the_rest_has_an_order(
     graph: list[list[int]],
