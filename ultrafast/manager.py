@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 
 _POOL_TICK_S: Final = 0.1
 _WARM_S: Final = 30.0
+# Entries of the store looked at a second, to give back those whose time is over.
+_SWEEP_ENTRIES: Final = 4096
 # Agents wait for messages under the inbox of a host; with no workers the manager is host 0.
 _MANAGER_INBOX: Final = "manager"
 
@@ -317,12 +319,18 @@ class UltraFastAgentManager(SystemContext):
             await asyncio.sleep(0.005)
 
     async def _keep_pools(self) -> None:
+        """Refill pools ten times a second; once a second, let go of what nobody wants any more."""
+        ticks = 0
         while True:
             await asyncio.sleep(_POOL_TICK_S)
             if not self._unsent:
                 self._pools.tick()
             if self._host is not None:
                 self._host.sweep()
+            ticks += 1
+            if ticks * _POOL_TICK_S >= 1.0:
+                ticks = 0
+                self.memory_store.sweep(_SWEEP_ENTRIES)
 
     # --- what is known about it
 

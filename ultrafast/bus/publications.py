@@ -18,7 +18,7 @@ from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.topics import TopicMatcher, check_pattern, check_subject
 from ultrafast.bus.wire import Kind, lane_of
 from ultrafast.core import Message, now_ns
-from ultrafast.errors import RegionClosed
+from ultrafast.errors import RegionClosed, SubjectError
 from ultrafast.metric_names import Counter, Histogram
 
 __all__ = ["Publication", "Publications", "Subscription"]
@@ -26,6 +26,7 @@ __all__ = ["Publication", "Publications", "Subscription"]
 log = logging.getLogger(__name__)
 
 _encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(tuple[str, Any])
 
 
 class Publication(msgspec.Struct, frozen=True):
@@ -176,10 +177,16 @@ class Publications:
         return self._topics.remove(subscription.pattern, subscription)
 
     def _published(self, message: Message) -> None:
-        subject, payload = msgspec.msgpack.decode(message.payload)
-        message.release()
+        try:
+            subject, payload = _decoder.decode(message.payload)
+            matching = self._topics.match(subject)
+        except (msgspec.MsgspecError, SubjectError) as error:
+            log.warning("a publication can't be read: %s", error)
+            return
+        finally:
+            message.release()
         publication = Publication(subject, payload)
-        for subscription in self._topics.match(subject):
+        for subscription in matching:
             try:
                 awaitable = subscription._deliver(publication)
             except Exception:
