@@ -3,16 +3,19 @@
 Stands on the compiled modules beside it and on `ultrafast.errors`. Decides nothing: a door
 converts, calls, checks and converts back.
 
-`_region` regions and process slots; `_queue` queues, receivers, messages; `_table` the store's
-table; `_agents` agent records; `_metrics` counters and histograms; `_status` statuses and their
-exceptions; `sizes` what a region is made of; `answers` the named tuples that the doors answer with.
+`_region` regions and process slots; `_pool` what is known of blocks; `_queue` sending, `_receiver`
+receiving, `_message` what was received; `_table` the store's table; `_agents` agent records;
+`_metrics` counters and histograms; `_status` statuses and their exceptions; `sizes` what a region
+is made of; `answers` the named tuples that the doors answer with.
 """
 
 from __future__ import annotations
 
 from ultrafast.core._agents import Agents
+from ultrafast.core._message import Message
 from ultrafast.core._metrics import Metrics, bucket_upper
-from ultrafast.core._queue import Message, Queues, Receiver
+from ultrafast.core._queue import Queues
+from ultrafast.core._receiver import Receiver
 from ultrafast.core._region import Region, now_ns, region_bytes
 from ultrafast.core._table import Table
 from ultrafast.core.answers import AgentInfo, BlockCount, Entry, OwnerInfo, Recovery

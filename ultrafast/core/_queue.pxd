@@ -1,4 +1,4 @@
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint32_t
 
 from ultrafast.core cimport _c
 from ultrafast.core._region cimport Region
@@ -9,42 +9,6 @@ cdef class Queues:
     cdef _c.uf_pool *_pool
 
     cdef int _take_block(self, object payload, uint32_t *handle) except? -1
-    cdef Message _wrap(self, uint32_t handle, uint32_t queue)
-
-cdef class Receiver:
-    cdef readonly Queues queues        # strong
-    cdef readonly uint32_t index       # of its queue
-    cdef _c.uf_receiver _receiver      # how long each lane has waited for its share
-
-cdef enum Hold:
-    HELD = 0
-    GOING = 1                          # released, but views live
-    GONE = 2                           # given back or sent on
-
-cdef class Message:
-    cdef Queues _queues                # strong: the block is in its region's mapping
-    cdef const unsigned char *_data    # the payload in the block; valid while not GONE
-    cdef Hold _hold
-    cdef bint _damaged                 # its head claims more bytes than its block has
-    cdef Py_ssize_t _views
-    # A copy of the head, taken once: what another process writes there later is not seen.
-    cdef readonly uint32_t handle
-    cdef readonly uint32_t nbytes
-    cdef readonly uint32_t queue       # it was taken from
-    cdef readonly uint32_t extra
-    cdef readonly uint8_t kind
-    cdef readonly uint8_t lane
-    cdef readonly uint8_t codec
-    cdef readonly uint8_t attempt
-    cdef readonly uint16_t flags
-    cdef readonly uint16_t reply_queue
-    cdef readonly uint64_t sender
-    cdef readonly uint64_t receiver
-    cdef readonly uint64_t correlation
-    cdef readonly uint64_t sent_ns
-
-    cdef int _usable(self) except -1
-    cdef void _give(self) noexcept
 
 
-cdef list block_counts(const _c.uf_pool *pool)
+cdef int refused(int status, uint32_t queue, uint32_t lane) except? -1

@@ -1,36 +1,22 @@
 # cython: language_level=3, binding=False, embedsignature=True
 # cython: boundscheck=False, wraparound=False
-"""Queues of messages: sending, taking, waiting, and the messages themselves.
+"""Queues of messages: opening them by name, and sending.
 
-Stands on csrc/uf_queue.h and csrc/uf_bell.h. Does not interpret payloads, and does not wait but in
-`Receiver.wait`.
+Stands on csrc/uf_queue.h. Does not interpret payloads, and never waits. Receiving is `_receiver`.
 """
 
 cimport cython
-from cpython.buffer cimport (
-    PyBUF_SIMPLE,
-    PyBuffer_FillInfo,
-    PyBuffer_Release,
-    PyObject_GetBuffer,
-)
-from cpython.bytes cimport (
-    PyBytes_AS_STRING,
-    PyBytes_CheckExact,
-    PyBytes_FromStringAndSize,
-    PyBytes_GET_SIZE,
-)
-from cpython.exc cimport PyErr_CheckSignals
-from cpython.memoryview cimport PyMemoryView_FromObject
-from libc.stdint cimport INT64_MAX, UINT32_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memset
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
+from libc.stdint cimport UINT32_MAX, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memset
 
 from ultrafast.core cimport _c
-from ultrafast.core._region cimport WRITABLE, Region, can_read, can_write, name_of
+from ultrafast.core._pool cimport block_counts, copy, largest_payload
+from ultrafast.core._region cimport Region, can_read, can_write, name_of
 from ultrafast.core._status cimport check
 
 from ultrafast import errors
-from ultrafast.core.answers import BlockCount
 
 LANES = _c.UF_LANES
 REDELIVERED = _c.UF_MESSAGE_REDELIVERED
@@ -38,20 +24,6 @@ ONCE = _c.UF_MESSAGE_ONCE
 
 cdef enum:
     BATCH = 256
-    TAKE_MAX = 1024
-    # Below this a copy takes less than handing the interpreter's lock back and forth is worth.
-    LOCKED_COPY_BYTES = 262144
-
-
-cdef void copy(Region region, void *out, const void *data, Py_ssize_t count) noexcept:
-    """Copy from or to a block that is ours; without the interpreter's lock when that is worth it."""
-    if count < LOCKED_COPY_BYTES:
-        memcpy(out, data, count)
-        return
-    region._pins += 1
-    with nogil:
-        memcpy(out, data, count)
-    region._pins -= 1
 
 
 cdef int refused(int status, uint32_t queue, uint32_t lane) except? -1:
@@ -59,22 +31,6 @@ cdef int refused(int status, uint32_t queue, uint32_t lane) except? -1:
     if status == _c.UF_FULL or status == _c.UF_BUSY:
         return status
     return check(status, f"queue {queue}, lane {lane}")
-
-
-cdef list block_counts(const _c.uf_pool *pool):
-    """A `BlockCount` for each size class of a pool."""
-    cdef uint32_t size_class, free_blocks, blocks, block_bytes
-    counts = []
-    for size_class in range(pool.classes):
-        _c.uf_pool_count(pool, size_class, &free_blocks, &blocks, &block_bytes)
-        counts.append(BlockCount(block_bytes, blocks, free_blocks))
-    return counts
-
-
-cdef int64_t monotonic_ns() noexcept nogil:
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return <int64_t>now.tv_sec * 1000000000 + now.tv_nsec
 
 
 @cython.final
@@ -186,9 +142,9 @@ cdef class Queues:
         if not is_bytes:
             PyBuffer_Release(&view)
         if status == _c.UF_TOO_BIG:
-            room = max([each.block_bytes for each in block_counts(self._pool)]) - _c.UF_BLOCK_HEAD
             raise errors.MessageTooBig(
-                f"a message of {count} bytes: the largest block has room for {room}"
+                f"a message of {count} bytes: the largest block has room for"
+                f" {largest_payload(self._pool)}"
             )
         return status if status == _c.UF_NO_BLOCK else check(status)
 
@@ -323,32 +279,6 @@ cdef class Queues:
             taken += 1
         return taken
 
-    cdef Message _wrap(self, uint32_t handle, uint32_t queue):
-        """The message in a block that has just been taken."""
-        cdef _c.uf_message *head = <_c.uf_message *>_c.uf_pool_block(self._pool, handle)
-        cdef Message message = Message.__new__(Message)
-        message._queues = self
-        message._data = <unsigned char *>head + _c.UF_BLOCK_HEAD
-        message._hold = HELD
-        message._views = 0
-        message.handle = handle
-        message.nbytes = head.payload_bytes
-        message._damaged = message.nbytes > _c.uf_pool_room(self._pool, handle)
-        message.queue = queue
-        message.extra = head.extra
-        message.kind = head.kind
-        message.lane = head.lane
-        message.codec = head.codec
-        message.attempt = head.attempt
-        message.flags = head.flags
-        message.reply_queue = head.reply_queue
-        message.sender = head.sender
-        message.receiver = head.receiver
-        message.correlation = head.correlation
-        message.sent_ns = head.sent_ns
-        self.region._held += 1
-        return message
-
     def echo(self, uint32_t queue):
         """Send an empty message through the queue's lane 0 and take it back: what a passage costs.
 
@@ -371,7 +301,8 @@ cdef class Queues:
         if _c.uf_queue_take(self._queues, &receiver, &taken, 1) != 1:
             return False
         if taken != sent:
-            self._wrap(taken, queue).forward(queue, 0)
+            # Refused, it stays this process's, and is delivered again after it.
+            _c.uf_queue_send(self._queues, queue, 0, &taken, 1, &bell)
             return False
         _c.uf_pool_give(self._pool, taken)
         return True
@@ -379,266 +310,3 @@ cdef class Queues:
     def noop(self, uint32_t queue):
         """Nothing: what a call costs."""
         return True
-
-
-@cython.final
-@cython.no_gc  # as Queues
-cdef class Receiver:
-    """Takes messages from one queue. Several may share a queue, each with its own `Receiver`.
-
-    Parameters
-    ----------
-    queues : Queues
-        Of a region that was not attached read-only.
-    index : int
-        Of an open queue.
-    """
-
-    def __cinit__(self, Queues queues not None, uint32_t index):
-        can_write(queues.region)
-        if index >= queues._queues.count:
-            check(_c.UF_INVALID, f"queue {index} of {queues._queues.count}")
-        if _c.uf_queue_name(queues._queues, index) == NULL:
-            check(_c.UF_MISSING, f"queue {index} is not open")
-        self.queues = queues
-        self.index = index
-        self._receiver.queue = index
-
-    def take(self, uint32_t max=32):
-        """Up to `max` messages (at most 1024), urgent lanes first; an empty list when none are there.
-
-        Each is this process's until it is released.
-        """
-        cdef uint32_t handles[TAKE_MAX]
-        can_write(self.queues.region)
-        cdef int taken = _c.uf_queue_take(
-            self.queues._queues, &self._receiver, handles, max if max < TAKE_MAX else TAKE_MAX
-        )
-        return self._wrap_all(taken, <size_t>&handles[0])
-
-    def adopt(self, uint32_t max=1024):
-        """Up to `max` messages that a dead receiver had, oldest first, marked redelivered.
-
-        To be called before `take`, until it answers none: they were sent before what is in the queue.
-        """
-        cdef uint32_t handles[TAKE_MAX]
-        can_write(self.queues.region)
-        cdef int taken = _c.uf_queue_adopt(
-            self.queues._queues, self.index, handles, max if max < TAKE_MAX else TAKE_MAX
-        )
-        return self._wrap_all(taken, <size_t>&handles[0])
-
-    def _wrap_all(self, int taken, size_t out):
-        cdef uint32_t *handles = <uint32_t *>out
-        cdef int each
-        if taken == _c.UF_EMPTY or taken == _c.UF_BUSY:
-            return []
-        if taken < 0:
-            check(taken, f"queue {self.index}")
-        return [self.queues._wrap(handles[each], self.index) for each in range(taken)]
-
-    @property
-    def has_orphans(self):
-        """True when a dead receiver's messages wait to be adopted."""
-        can_read(self.queues.region)
-        return _c.uf_queue_has_orphans(self.queues._queues, self.index)
-
-    def fileno(self):
-        """The descriptor that becomes readable when a sender rings; the region closes it."""
-        can_write(self.queues.region)
-        return self.queues.region._pipe(self.index, True)
-
-    def arm_pipe(self):
-        """Ask senders to ring the pipe. True: nothing is there, sleep. False: there is something."""
-        cdef uint32_t armed
-        can_write(self.queues.region)
-        self.queues.region._pipe(self.index, True)
-        cdef int status = _c.uf_queue_arm(
-            self.queues._queues, self.index, _c.UF_BELL_PIPE, &armed
-        )
-        if status == _c.UF_EMPTY:
-            return True
-        if status != _c.UF_OK:
-            check(status, f"queue {self.index}")
-        return False
-
-    def disarm(self):
-        """Awake again: senders need not ring."""
-        can_write(self.queues.region)
-        _c.uf_bell_disarm(_c.uf_queue_bell(self.queues._queues, self.index))
-
-    def drain(self):
-        """Empty the pipe, so that it is no longer readable."""
-        can_write(self.queues.region)
-        _c.uf_bell_drain_pipe(self.queues.region._pipe(self.index, True))
-
-    def wait(self, timeout_s=None):
-        """Sleep until there is something to take or adopt.
-
-        Parameters
-        ----------
-        timeout_s : float, optional
-            The longest sleep; for ever without it.
-
-        Returns
-        -------
-        bool
-            False when the time passed.
-
-        Notes
-        -----
-        Waits: for a sender, without the interpreter's lock. Signal handlers run meanwhile; when one
-        raises, the wait ends with its exception.
-        """
-        cdef Region region = self.queues.region
-        cdef int64_t deadline = INT64_MAX
-        cdef int64_t left = INT64_MAX
-        cdef uint32_t armed
-        cdef int status
-        cdef void *bell
-        can_write(region)
-        if timeout_s is not None:
-            if not timeout_s < 1e9:
-                check(_c.UF_INVALID, f"a timeout of {timeout_s} s")
-            deadline = monotonic_ns() + <int64_t>(max(timeout_s, 0) * 1e9)
-        bell = _c.uf_queue_bell(self.queues._queues, self.index)
-        while True:
-            status = _c.uf_queue_arm(self.queues._queues, self.index, _c.UF_BELL_FUTEX, &armed)
-            if status == _c.UF_OK:
-                return True
-            if status != _c.UF_EMPTY:
-                check(status, f"queue {self.index}")
-            if timeout_s is not None:
-                left = deadline - monotonic_ns()
-            if left <= 0:
-                _c.uf_bell_disarm(bell)
-                return False
-            region._pins += 1
-            with nogil:
-                _c.uf_bell_sleep(bell, armed, <uint64_t>left)
-            region._pins -= 1
-            try:
-                PyErr_CheckSignals()
-            except BaseException:
-                _c.uf_bell_disarm(bell)
-                raise
-
-
-@cython.final
-@cython.no_gc  # nothing that it refers to can refer to a message
-@cython.freelist(256)
-cdef class Message:
-    """A message taken from a queue: what its head says, and its payload in place.
-
-    The block is this process's until `release`, `forward`, or the end of the object; views of the
-    payload keep it longer. Until then it would be delivered again if this process died. The buffer
-    protocol gives the payload, read-only.
-    """
-
-    def __init__(self):
-        raise TypeError("messages come from Receiver.take and Receiver.adopt")
-
-    cdef int _usable(self) except -1:
-        can_read(self._queues.region)
-        if self._hold != HELD:
-            raise errors.InvalidArgument(f"message {self.handle:#x}: released or sent on already")
-        if self._damaged:
-            raise errors.RegionCorrupt(
-                f"message {self.handle:#x}: its head claims {self.nbytes} bytes, its block has room "
-                f"for {_c.uf_pool_room(self._queues._pool, self.handle)}"
-            )
-        return 0
-
-    @property
-    def redelivered(self):
-        """True when an earlier receiver died before it was done with this message."""
-        return (self.flags & _c.UF_MESSAGE_REDELIVERED) != 0
-
-    @property
-    def released(self):
-        """True once it was released or sent on."""
-        return self._hold != HELD
-
-    @property
-    def payload(self):
-        """A read-only view of the payload where it lies; it keeps the block."""
-        return PyMemoryView_FromObject(self)
-
-    def tobytes(self):
-        """A copy of the payload."""
-        self._usable()
-        cdef object out = PyBytes_FromStringAndSize(NULL, self.nbytes)
-        copy(self._queues.region, PyBytes_AS_STRING(out), self._data, self.nbytes)
-        return out
-
-    def __len__(self):
-        return self.nbytes
-
-    def __getbuffer__(self, Py_buffer *view, int flags):
-        self._usable()
-        PyBuffer_FillInfo(view, self, <void *>self._data, self.nbytes, 1, flags)
-        self._views += 1
-        self._queues.region._pins += 1
-
-    def __releasebuffer__(self, Py_buffer *view):
-        self._views -= 1
-        self._queues.region._pins -= 1
-        if self._views == 0 and self._hold == GOING:
-            self._give()
-
-    def release(self):
-        """It is handled: give the block back, now or when the last view has gone. Twice is fine."""
-        if self._hold != HELD:
-            return
-        if self._views != 0:
-            self._hold = GOING
-        else:
-            self._give()
-
-    cdef void _give(self) noexcept:
-        self._hold = GONE
-        # A closed region left it for recovery; a forked child has no say.
-        if self._queues.region._mode == WRITABLE:
-            self._queues.region._held -= 1
-            _c.uf_pool_give(self._queues._pool, self.handle)
-
-    def forward(self, uint32_t queue, uint32_t lane):
-        """Send the same block on to another queue, without a copy.
-
-        Parameters
-        ----------
-        queue, lane : int
-            Where to.
-
-        Returns
-        -------
-        int
-            `OK`: it is no longer this process's. `FULL` or `BUSY`: it still is.
-
-        Raises
-        ------
-        BufferError
-            While views of the payload live.
-        """
-        cdef uint32_t bell = 0
-        cdef int status
-        can_write(self._queues.region)
-        self._usable()
-        if self._views != 0:
-            raise BufferError(f"message {self.handle:#x}: {self._views} views of it live")
-        status = _c.uf_queue_send(self._queues._queues, queue, lane, &self.handle, 1, &bell)
-        if status <= 0:
-            return refused(status, queue, lane)
-        self._hold = GONE
-        self._queues.region._held -= 1
-        if bell & 3:
-            self._queues.region._ring(queue, bell)
-        return _c.UF_OK
-
-    def __dealloc__(self):
-        if self._queues is not None and self._hold != GONE:
-            self._give()
-
-    def __repr__(self):
-        return (f"<Message {self.handle:#x} kind {self.kind} lane {self.lane} "
-                f"{self.nbytes} bytes{' released' if self.released else ''}>")

@@ -13,7 +13,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
 from ultrafast.core cimport _c
-from ultrafast.core._queue cimport block_counts
+from ultrafast.core._pool cimport LOCKED_COPY_BYTES, block_counts, largest_payload
 from ultrafast.core._region cimport Region, can_read, can_write, text_of, wall_ns
 from ultrafast.core._status cimport check
 
@@ -37,7 +37,6 @@ cdef enum:
     SMALL = 512                 # a value up to this many bytes is read onto the stack
     KEY_WORDS = 129             # UF_KEY_BYTES_MAX + 8 bytes
     GROWTH_TRIES = 8
-    LOCKED_COPY_BYTES = 262144  # as in _queue.pyx
 
 NONE = TAG_NONE
 TRUE = TAG_TRUE
@@ -189,8 +188,7 @@ cdef class Table:
             self._table, &core, data, count, 0 if mode == _c.UF_SET_ANY else wall_ns(), mode, entry
         )
         if status == _c.UF_TOO_BIG:
-            counts = block_counts(&self.region._system.values)
-            room = max([each.block_bytes for each in counts]) - _c.UF_BLOCK_HEAD
+            room = largest_payload(&self.region._system.values)
             raise errors.ValueTooBig(
                 f"{space!r} {key!r}: a value of {count} bytes: the largest block has room for {room}"
                 " with the key"

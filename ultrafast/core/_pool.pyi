@@ -1,0 +1,1 @@
+BLOCK_HEAD_BYTES: int

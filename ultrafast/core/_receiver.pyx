@@ -1,0 +1,170 @@
+# cython: language_level=3, binding=False, embedsignature=True
+# cython: boundscheck=False, wraparound=False
+"""Receivers: taking messages from a queue, and sleeping until there is one.
+
+Stands on csrc/uf_queue.h and csrc/uf_bell.h. Waits in `Receiver.wait` alone; an event loop watches
+`Receiver.fileno` instead.
+"""
+
+cimport cython
+from cpython.exc cimport PyErr_CheckSignals
+from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+
+from ultrafast.core cimport _c
+from ultrafast.core._message cimport wrap
+from ultrafast.core._queue cimport Queues
+from ultrafast.core._region cimport Region, can_read, can_write
+from ultrafast.core._status cimport check
+
+cdef enum:
+    TAKE_MAX = 1024
+
+
+cdef int64_t monotonic_ns() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return <int64_t>now.tv_sec * 1000000000 + now.tv_nsec
+
+
+@cython.final
+@cython.no_gc  # its queues cannot refer to it
+cdef class Receiver:
+    """Takes messages from one queue. Several may share a queue, each with its own `Receiver`.
+
+    Parameters
+    ----------
+    queues : Queues
+        Of a region that was not attached read-only.
+    index : int
+        Of an open queue.
+    """
+
+    def __cinit__(self, Queues queues not None, uint32_t index):
+        can_write(queues.region)
+        if index >= queues._queues.count:
+            check(_c.UF_INVALID, f"queue {index} of {queues._queues.count}")
+        if _c.uf_queue_name(queues._queues, index) == NULL:
+            check(_c.UF_MISSING, f"queue {index} is not open")
+        self.queues = queues
+        self.index = index
+        self._receiver.queue = index
+
+    def take(self, uint32_t max=32):
+        """Up to `max` messages (at most 1024), urgent lanes first; an empty list when none are there.
+
+        Each is this process's until it is released.
+        """
+        cdef uint32_t handles[TAKE_MAX]
+        can_write(self.queues.region)
+        cdef int taken = _c.uf_queue_take(
+            self.queues._queues, &self._receiver, handles, max if max < TAKE_MAX else TAKE_MAX
+        )
+        return self._wrap_all(taken, <size_t>&handles[0])
+
+    def adopt(self, uint32_t max=1024):
+        """Up to `max` messages that a dead receiver had, oldest first, marked redelivered.
+
+        To be called before `take`, until it answers none: they were sent before what is in the queue.
+        """
+        cdef uint32_t handles[TAKE_MAX]
+        can_write(self.queues.region)
+        cdef int taken = _c.uf_queue_adopt(
+            self.queues._queues, self.index, handles, max if max < TAKE_MAX else TAKE_MAX
+        )
+        return self._wrap_all(taken, <size_t>&handles[0])
+
+    def _wrap_all(self, int taken, size_t out):
+        cdef uint32_t *handles = <uint32_t *>out
+        cdef int each
+        if taken == _c.UF_EMPTY or taken == _c.UF_BUSY:
+            return []
+        if taken < 0:
+            check(taken, f"queue {self.index}")
+        return [wrap(self.queues, handles[each], self.index) for each in range(taken)]
+
+    @property
+    def has_orphans(self):
+        """True when a dead receiver's messages wait to be adopted."""
+        can_read(self.queues.region)
+        return _c.uf_queue_has_orphans(self.queues._queues, self.index)
+
+    def fileno(self):
+        """The descriptor that becomes readable when a sender rings; the region closes it."""
+        can_write(self.queues.region)
+        return self.queues.region._pipe(self.index, True)
+
+    def arm_pipe(self):
+        """Ask senders to ring the pipe. True: nothing is there, sleep. False: there is something."""
+        cdef uint32_t armed
+        can_write(self.queues.region)
+        self.queues.region._pipe(self.index, True)
+        cdef int status = _c.uf_queue_arm(
+            self.queues._queues, self.index, _c.UF_BELL_PIPE, &armed
+        )
+        if status == _c.UF_EMPTY:
+            return True
+        if status != _c.UF_OK:
+            check(status, f"queue {self.index}")
+        return False
+
+    def disarm(self):
+        """Awake again: senders need not ring."""
+        can_write(self.queues.region)
+        _c.uf_bell_disarm(_c.uf_queue_bell(self.queues._queues, self.index))
+
+    def drain(self):
+        """Empty the pipe, so that it is no longer readable."""
+        can_write(self.queues.region)
+        _c.uf_bell_drain_pipe(self.queues.region._pipe(self.index, True))
+
+    def wait(self, timeout_s=None):
+        """Sleep until there is something to take or adopt.
+
+        Parameters
+        ----------
+        timeout_s : float, optional
+            The longest sleep; for ever without it.
+
+        Returns
+        -------
+        bool
+            False when the time passed.
+
+        Notes
+        -----
+        Waits: for a sender, without the interpreter's lock. Signal handlers run meanwhile; when one
+        raises, the wait ends with its exception.
+        """
+        cdef Region region = self.queues.region
+        cdef int64_t deadline = INT64_MAX
+        cdef int64_t left = INT64_MAX
+        cdef uint32_t armed
+        cdef int status
+        cdef void *bell
+        can_write(region)
+        if timeout_s is not None:
+            if not timeout_s < 1e9:
+                check(_c.UF_INVALID, f"a timeout of {timeout_s} s")
+            deadline = monotonic_ns() + <int64_t>(max(timeout_s, 0) * 1e9)
+        bell = _c.uf_queue_bell(self.queues._queues, self.index)
+        while True:
+            status = _c.uf_queue_arm(self.queues._queues, self.index, _c.UF_BELL_FUTEX, &armed)
+            if status == _c.UF_OK:
+                return True
+            if status != _c.UF_EMPTY:
+                check(status, f"queue {self.index}")
+            if timeout_s is not None:
+                left = deadline - monotonic_ns()
+            if left <= 0:
+                _c.uf_bell_disarm(bell)
+                return False
+            region._pins += 1
+            with nogil:
+                _c.uf_bell_sleep(bell, armed, <uint64_t>left)
+            region._pins -= 1
+            try:
+                PyErr_CheckSignals()
+            except BaseException:
+                _c.uf_bell_disarm(bell)
+                raise
