@@ -140,16 +140,14 @@ static void place(const char *how, const struct casualty *casualty, const struct
 static void killed_recovery(struct plan *plan, const struct casualty *casualty,
                             const struct track *track, struct tally *tally)
 {
-    uint32_t first;
-    uint32_t stride = plan_stride(plan, track->count, plan->recovery, &first);
     tally->instructions += track->count;
-    for (uint32_t k = first; k <= track->count; k += stride) {
+    for (int64_t k = -1; (k = plan_next(plan, track, plan->recovery, k)) >= 0;) {
         world_back(DEAD);
-        place("its recovery killed", casualty, track, k);
+        place("its recovery killed", casualty, track, (uint32_t)k);
         expect(casualty);
         world.recoveries++;
         struct child mender = child_start(&mend_first, MENDER);
-        child_walk(mender, track, k);
+        child_walk(mender, track, (uint32_t)k);
         child_kill(mender);
         tally->kills++;
         if (notes[MENDER].ended && notes[MENDER].status != UF_OK) {
@@ -163,15 +161,13 @@ static void killed_recovery(struct plan *plan, const struct casualty *casualty,
 static void two_at_once(struct plan *plan, const struct casualty *casualty,
                         const struct track *track, struct tally *tally, bool attaching)
 {
-    uint32_t first;
-    uint32_t stride = plan_stride(plan, track->count, plan->recovery / 3 + 1, &first);
-    for (uint32_t k = first; k <= track->count; k += stride) {
+    for (int64_t k = -1; (k = plan_next(plan, track, plan->recovery / 3 + 1, k)) >= 0;) {
         world_back(DEAD);
         place(attaching ? "its recovery beside an attach" : "two recoveries of it", casualty, track,
-              k);
+              (uint32_t)k);
         expect(casualty);
         struct child mender = child_start(&mend_first, MENDER);
-        child_walk(mender, track, k);
+        child_walk(mender, track, (uint32_t)k);
         bool was_done = notes[MENDER].ended != 0;
         struct child other = child_start(attaching ? &come : &mend_first, COMER);
         child_run(other);
@@ -202,17 +198,15 @@ static void two_at_once(struct plan *plan, const struct casualty *casualty,
 static void attach_beside(struct plan *plan, const struct casualty *casualty, struct tally *tally)
 {
     struct track track;
-    uint32_t first;
     world_back(DEAD);
     track_make(&track, &come, COMER);
-    uint32_t stride = plan_stride(plan, track.count, plan->recovery / 3 + 1, &first);
     tally->instructions += track.count;
-    for (uint32_t k = first; k <= track.count; k += stride) {
+    for (int64_t k = -1; (k = plan_next(plan, &track, plan->recovery / 3 + 1, k)) >= 0;) {
         world_back(DEAD);
-        place("an attach beside its recovery", casualty, &track, k);
+        place("an attach beside its recovery", casualty, &track, (uint32_t)k);
         expect(casualty);
         struct child comer = child_start(&come, COMER);
-        child_walk(comer, &track, k);
+        child_walk(comer, &track, (uint32_t)k);
         survivor_recovers(false);
         child_run(comer);
         if (notes[COMER].status != UF_OK) {

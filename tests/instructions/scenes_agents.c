@@ -53,11 +53,19 @@ static void a_stopped_one(void)
     *may() = MAY(STOPPED);
 }
 
-/* More of them than hints fit: the ring of hints is full, one warm agent has none. */
-static void many_warm_ones(void)
+/* More of them than hints fit; then all are claimed that have one. */
+static void one_without_hint(void)
 {
+    uint32_t worker;
     for (uint32_t i = 0; i < 5; i++) {
         a_warm_one();
+    }
+    for (uint32_t i = 0; i < 4; i++) {
+        if (uf_agent_claim(&world.system.agents, 0, 1, 0, 1, &agent, &worker) != UF_OK) {
+            fatal("uf_agent_claim");
+        }
+        moved(agent, UF_AGENT_STARTING, UF_AGENT_FREE);
+        *may() = MAY(FREE);
     }
 }
 
@@ -214,7 +222,7 @@ const struct scene agent_scenes[] = {
      .expect = was_warm,
      .after = one_claimed},
     {.name = "agent claim, hints used up",
-     .prepare = many_warm_ones,
+     .prepare = one_without_hint,
      .act = claim,
      .expect = was_warm,
      .after = one_claimed},

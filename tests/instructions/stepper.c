@@ -181,15 +181,27 @@ void child_kill(struct child child)
     }
 }
 
-static void track_add(struct track *track, uint64_t address)
+static bool calls_kernel(pid_t pid, uint64_t address)
+{
+    errno = 0;
+    long text = ptrace(PTRACE_PEEKTEXT, pid, address, 0);
+    if (errno != 0) {
+        fatal("PTRACE_PEEKTEXT");
+    }
+    return (text & 0xffff) == 0x050f; /* syscall */
+}
+
+static void track_add(struct track *track, uint64_t address, bool changed)
 {
     if (track->count == track->room) {
         track->room = track->room == 0 ? 1024 : track->room * 2;
         track->at = realloc(track->at, track->room * sizeof *track->at);
-        if (track->at == NULL) {
+        track->changed = realloc(track->changed, track->room * sizeof *track->changed);
+        if (track->at == NULL || track->changed == NULL) {
             fatal("realloc");
         }
     }
+    track->changed[track->count] = changed;
     track->at[track->count++] = address;
 }
 
@@ -222,11 +234,16 @@ void track_make(struct track *track, const struct scene *scene, uint32_t seat)
 {
     memset(track, 0, sizeof *track);
     struct child child = child_start(scene, seat);
+    bool called = true; /* the beginning is a point of its own */
+    world_changed();
     do {
         if (track->count == STEPS_MAX) {
             fatal("an operation ends");
         }
-        track_add(track, address_of(child.pid));
+        uint64_t address = address_of(child.pid);
+        bool changed = world_changed();
+        track_add(track, address, changed || called);
+        called = calls_kernel(child.pid, address);
     } while (step(child));
     child_kill(child);
     track->from = calloc(track->count, sizeof *track->from);
@@ -252,6 +269,7 @@ void track_free(struct track *track)
     free(track->at);
     free(track->from);
     free(track->hits);
+    free(track->changed);
     memset(track, 0, sizeof *track);
 }
 

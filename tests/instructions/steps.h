@@ -73,6 +73,7 @@ extern struct world world;
 extern const struct uf_sizes world_sizes;
 extern struct note *notes; /* SEATS of them */
 extern uint64_t findings;
+extern bool one_is_enough; /* the first finding ends the program, with status 0 */
 extern const char *scene_dir;
 extern const char *scene_path;
 
@@ -87,9 +88,11 @@ void found_where(const char *scene, const char *how, uint64_t at, uint64_t of, u
 
 void world_open(void);
 void world_close(void);
+void world_remove(void);         /* its files */
 void world_reset(void);          /* a region as new                   */
 void world_keep(uint32_t image); /* remember it as it is; 0, 1 or 2   */
 void world_back(uint32_t image); /* and put it back                   */
+bool world_changed(void);        /* since the last call               */
 void world_join(uint32_t role);  /* in a child                        */
 
 void message_make(uint32_t number, uint32_t bytes, uint16_t flags); /* into world.held */
@@ -114,9 +117,10 @@ void check_slots(uint32_t alive);
 
 /* The instructions of one run, and the way to each of them. */
 struct track {
-    uint64_t *at;   /* address of instruction k                       */
-    uint32_t *from; /* k is reached by steps from here...             */
-    uint32_t *hits; /* ...where a breakpoint has been hit so often    */
+    uint64_t *at;   /* address of instruction k                                          */
+    uint32_t *from; /* k is reached by steps from here...                                */
+    uint32_t *hits; /* ...where a breakpoint has been hit so often                       */
+    bool *changed;  /* the instruction before k changed the region, or called the kernel */
     uint32_t count;
     uint32_t room;
 };
@@ -155,15 +159,16 @@ extern const uint32_t region_scenes_count;
 
 struct plan {
     uint64_t seed;
-    uint32_t sweep;    /* at most so many deaths a scene and way, 0: one at each instruction */
-    uint32_t recovery; /* and so many a casualty                                             */
+    uint32_t sweep;    /* besides those at changes, so many deaths a scene and way; 0: all */
+    uint32_t recovery; /* and so many a casualty */
     bool full;
     const char *only;
 };
 
 uint64_t any(struct plan *plan, uint64_t below);
-/* Instructions first, first + stride, ...: about `most` of `count`, or all of them. */
-uint32_t plan_stride(struct plan *plan, uint32_t count, uint32_t most, uint32_t *first);
+/* The next point to kill at after `k` (-1: the first), or -1. All of them, or when `most` is not 0: each
+ * point where others can see something new, and about `most` of the rest. */
+int64_t plan_next(struct plan *plan, const struct track *track, uint32_t most, int64_t k);
 /* Set the watchdog anew: a call that does not come back ends the program. */
 void watch(void);
 

@@ -25,6 +25,7 @@ static void watch_bit(int signal_number)
     (void)signal_number;
     ssize_t put = write(2, text, sizeof text - 1);
     (void)put;
+    world_remove();
     _exit(3);
 }
 
@@ -42,11 +43,15 @@ uint64_t any(struct plan *plan, uint64_t below)
     return plan->seed * 0x2545f4914f6cdd1dull % below;
 }
 
-uint32_t plan_stride(struct plan *plan, uint32_t count, uint32_t most, uint32_t *first)
+int64_t plan_next(struct plan *plan, const struct track *track, uint32_t most, int64_t k)
 {
-    uint32_t stride = most == 0 ? 1 : count / most + 1;
-    *first = (uint32_t)any(plan, stride);
-    return stride;
+    uint32_t one_in = most == 0 ? 1 : track->count / most + 1;
+    for (k++; k < track->count; k++) {
+        if (track->changed[k] || any(plan, one_in) == 0) {
+            return k;
+        }
+    }
+    return k == track->count ? k : -1; /* the operation has answered */
 }
 
 void tally_say(const char *name, const struct tally *tally)
@@ -109,7 +114,6 @@ static void sweep(struct plan *plan, const struct scene *scene, struct tally *su
 {
     struct track track;
     struct tally tally = {0};
-    uint32_t first;
     if (plan->only != NULL && strstr(scene->name, plan->only) == NULL) {
         return;
     }
@@ -125,9 +129,8 @@ static void sweep(struct plan *plan, const struct scene *scene, struct tally *su
         if (way != AT_ONCE && (scene->flags & SCENE_ELSEWHERE) != 0) {
             break;
         }
-        uint32_t stride = plan_stride(plan, track.count, plan->sweep, &first);
-        for (uint32_t k = first; k <= track.count; k += stride) {
-            one_death(scene, &track, k, way);
+        for (int64_t k = -1; (k = plan_next(plan, &track, plan->sweep, k)) >= 0;) {
+            one_death(scene, &track, (uint32_t)k, way);
             tally.kills++;
         }
     }
@@ -148,9 +151,8 @@ static void sweep_list(struct plan *plan, const struct scene *scenes, uint32_t c
 
 int main(int count, char **words)
 {
-    struct plan plan = {.sweep = 16, .recovery = 24};
+    struct plan plan = {.sweep = 10, .recovery = 10};
     struct tally sum = {0};
-    bool must_find = false;
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     plan.seed = (uint64_t)now.tv_nsec * 2654435761u + (uint64_t)getpid();
@@ -160,7 +162,7 @@ int main(int count, char **words)
             plan.sweep = 0;
             plan.recovery = 400;
         } else if (strcmp(words[i], "--must-find") == 0) {
-            must_find = true;
+            one_is_enough = true;
         } else if (strcmp(words[i], "--seed") == 0 && i + 1 < count) {
             plan.seed = strtoull(words[++i], NULL, 0);
         } else if (strcmp(words[i], "--only") == 0 && i + 1 < count) {
@@ -187,9 +189,9 @@ int main(int count, char **words)
     world_close();
     sum.findings = findings;
     tally_say("in all", &sum);
-    if (must_find) {
-        printf(findings > 0 ? "the seeded fault was found\n" : "the seeded fault was NOT found\n");
-        return findings > 0 ? 0 : 1;
+    if (one_is_enough) {
+        printf("nothing was found, and something should have been\n");
+        return 1;
     }
     return findings > 0 ? 1 : 0;
 }

@@ -19,9 +19,11 @@
 struct world world;
 struct note *notes;
 uint64_t findings;
+bool one_is_enough;
 const char *scene_dir;
 const char *scene_path;
 
+static pid_t opener;
 static char directory[64];
 static char path[96];
 static char temp_path[96];
@@ -59,13 +61,30 @@ const struct uf_sizes world_sizes = {
     .value = {{128, 64}, {320, 8}},
 };
 
+/* Everything a scene may have made; in a child nothing, for the region is its parent's. */
+void world_remove(void)
+{
+    static const char *const names[] = {"region",    "region.tmp", "other",
+                                        "other.tmp", "third.tmp",  "bell"};
+    char name[128];
+    if (directory[0] == '\0' || getpid() != opener) {
+        return;
+    }
+    for (uint32_t i = 0; i < COUNT_OF(names); i++) {
+        snprintf(name, sizeof name, "%s/%s", directory, names[i]);
+        unlink(name);
+    }
+    rmdir(directory);
+}
+
 void fatal(const char *what)
 {
     fprintf(stderr, "steps: failed: %s (errno %d, %s)\n", what, errno, strerror(errno));
     if (where.scene != NULL) {
-        fprintf(stderr, "steps: in %s, %s, instruction %llu\n", where.scene, where.how,
+        fprintf(stderr, "steps: in or after %s, %s, instruction %llu\n", where.scene, where.how,
                 (unsigned long long)where.at);
     }
+    world_remove();
     _exit(2);
 }
 
@@ -95,6 +114,10 @@ void found(const char *format, ...)
     va_end(arguments);
     printf("\n");
     fflush(stdout);
+    if (one_is_enough) {
+        world_remove();
+        _exit(0); /* whom it traces dies with it */
+    }
 }
 
 /* --- the region ---------------------------------------------------------------------------------- */
@@ -143,6 +166,7 @@ void world_open(void)
     }
     snprintf(path, sizeof path, "%s/region", directory);
     snprintf(temp_path, sizeof temp_path, "%s/region.tmp", directory);
+    opener = getpid();
     scene_dir = directory;
     scene_path = path;
     notes = mmap(NULL, UF_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -186,9 +210,9 @@ void world_open(void)
 void world_close(void)
 {
     uf_system_close(&world.system);
-    unlink(path);
-    if (rmdir(directory) != 0) {
-        fatal("rmdir: nothing is left behind");
+    world_remove();
+    if (access(directory, F_OK) == 0) {
+        fatal("nothing is left behind");
     }
 }
 
@@ -202,6 +226,26 @@ void world_back(uint32_t image)
 {
     world = images[image].world;
     memcpy(world.system.region.base, images[image].bytes, world.system.region.bytes);
+}
+
+/* But for the metrics, which are large, and tell nobody what to do. */
+bool world_changed(void)
+{
+    static uint8_t *seen;
+    bool changed = false;
+    const struct uf_region *region = &world.system.region;
+    if (seen == NULL && (seen = calloc(1, region->bytes)) == NULL) {
+        fatal("calloc");
+    }
+    for (uint32_t i = 0; i < region->areas; i++) {
+        const struct uf_area *area = &region->area[i];
+        if (area->kind != UF_AREA_METRICS &&
+            memcmp(seen + area->offset, region->base + area->offset, area->bytes) != 0) {
+            memcpy(seen + area->offset, region->base + area->offset, area->bytes);
+            changed = true;
+        }
+    }
+    return changed;
 }
 
 void world_reset(void)
