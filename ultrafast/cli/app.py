@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ultrafast._version import __version__
+from ultrafast import __version__
 from ultrafast.cli.doctor import doctor
 from ultrafast.cli.run import run
 from ultrafast.cli.validate import validate

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from ultrafast._version import __version__
+from ultrafast import __version__
 from ultrafast.executor.tasks import Usage
 from ultrafast.jobs.journal import DamagedLine, Record
 from ultrafast.jobs.plan import FaultyLine, Plan
