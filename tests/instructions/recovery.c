@@ -68,6 +68,12 @@ struct casualty {
     uint32_t count;
 };
 
+/* Two in the same scene: it is prepared and looked at once. */
+static bool is_same_again(const struct casualty *casualty, uint32_t i)
+{
+    return i == 1 && casualty->scene[1] == casualty->scene[0];
+}
+
 static void expect(const struct casualty *casualty)
 {
     for (uint32_t i = 0; i < casualty->count; i++) {
@@ -81,7 +87,7 @@ static void check(const struct casualty *casualty, bool downwards)
 {
     survivor_recovers(downwards);
     for (uint32_t i = 0; i < casualty->count; i++) {
-        if (casualty->scene[i]->after != NULL) {
+        if (casualty->scene[i]->after != NULL && !is_same_again(casualty, i)) {
             casualty->scene[i]->after(&casualty->note[i]);
         }
     }
@@ -100,7 +106,7 @@ static void casualty_make(struct casualty *casualty, const char *first, const ch
     }
     world_reset();
     for (uint32_t i = 0; i < casualty->count; i++) {
-        if (casualty->scene[i]->prepare != NULL) {
+        if (casualty->scene[i]->prepare != NULL && !is_same_again(casualty, i)) {
             casualty->scene[i]->prepare();
         }
     }
@@ -116,6 +122,16 @@ static void casualty_free(struct casualty *casualty)
     for (uint32_t i = 0; i < casualty->count; i++) {
         track_free(&casualty->track[i]);
     }
+}
+
+/* One of the points where others see something new: only there is there something to mend. */
+static uint32_t any_change(struct plan *plan, const struct track *track)
+{
+    uint32_t at = (uint32_t)any(plan, track->count);
+    while (at > 0 && !track->changed[at]) {
+        at--;
+    }
+    return at;
 }
 
 /* Kill the first after `at` of its instructions; remember the region. */
@@ -157,39 +173,60 @@ static void killed_recovery(struct plan *plan, const struct casualty *casualty,
     }
 }
 
-/* One recoverer stands at its instruction k while another tries, or a process attaches. */
-static void two_at_once(struct plan *plan, const struct casualty *casualty,
-                        const struct track *track, struct tally *tally, bool attaching)
+enum beside { ANOTHER, ATTACH, WORK, BESIDES };
+
+static const char *const beside_name[BESIDES] = {
+    "two recoveries of it", "its recovery beside an attach", "its recovery beside work"};
+
+/* What goes on while the mender stands. True: the other recovery did it. */
+static bool meet(enum beside beside, bool was_done, struct child *other)
+{
+    *other = child_start(beside == ATTACH ? &come : &mend_first, COMER);
+    child_run(*other);
+    int status = notes[COMER].status;
+    if (beside == ATTACH) {
+        if (status != UF_OK) {
+            found("attach answered %d", status);
+        }
+        return false;
+    }
+    if (status != UF_BUSY && status != UF_MISSING && (status != UF_OK || was_done)) {
+        found("the other recovery answered %d", status);
+    }
+    return status == UF_OK;
+}
+
+/* One recoverer stands at its instruction k while another tries, a process attaches, or the survivor
+ * works. */
+static void recovery_meets(struct plan *plan, const struct casualty *casualty,
+                           const struct track *track, struct tally *tally, enum beside beside)
 {
     for (int64_t k = -1; (k = plan_next(plan, track, plan->recovery / 3 + 1, k)) >= 0;) {
+        struct child other;
+        bool other_did = false;
         world_back(DEAD);
-        place(attaching ? "its recovery beside an attach" : "two recoveries of it", casualty, track,
-              (uint32_t)k);
+        place(beside_name[beside], casualty, track, (uint32_t)k);
         expect(casualty);
         struct child mender = child_start(&mend_first, MENDER);
         child_walk(mender, track, (uint32_t)k);
-        bool was_done = notes[MENDER].ended != 0;
-        struct child other = child_start(attaching ? &come : &mend_first, COMER);
-        child_run(other);
-        int status = notes[COMER].status;
-        if (attaching
-                ? status != UF_OK
-                : status != UF_BUSY && status != UF_MISSING && (status != UF_OK || was_done)) {
-            found("%s answered %d", attaching ? "attach" : "the other recovery", status);
+        if (beside == WORK) {
+            survivor_works(casualty->scene[0]->flags);
+        } else {
+            other_did = meet(beside, notes[MENDER].ended != 0, &other);
         }
-        bool other_did = !attaching && status == UF_OK;
         child_run(mender);
-        status = notes[MENDER].status;
+        int status = notes[MENDER].status;
         if (status != UF_OK && !(other_did && status == UF_MISSING)) {
             found("recovery answered %d", status);
         }
-        /* The mender had slot 2, for slot 1 was the dead one's. */
-        if (attaching) {
+        if (beside == ATTACH) { /* the mender has slot 2, for slot 1 was the dead one's */
             check_slots(1u | 1u << 2 | 1u << notes[COMER].index);
         }
         child_kill(mender);
-        child_kill(other);
-        tally->kills += 2;
+        if (beside != WORK) {
+            child_kill(other);
+        }
+        tally->meetings++;
         check(casualty, (k & 1) != 0);
     }
 }
@@ -215,7 +252,7 @@ static void attach_beside(struct plan *plan, const struct casualty *casualty, st
             check_slots(1u | 1u << notes[COMER].index);
         }
         child_kill(comer);
-        tally->kills++;
+        tally->meetings++;
         check(casualty, (k & 1) != 0);
     }
     track_free(&track);
@@ -253,7 +290,8 @@ static void two_dead(struct plan *plan, struct casualty *casualty, struct tally 
             }
             child_kill(mender[i]);
         }
-        tally->kills += 4;
+        tally->kills += 2;
+        tally->meetings++;
         check(casualty, round % 3 == 0);
     }
 }
@@ -280,7 +318,8 @@ static void one_alive(struct plan *plan, struct casualty *casualty, struct tally
         for (uint32_t i = 0; i < 2; i++) {
             casualty->note[i] = notes[child[i].seat];
         }
-        tally->kills += 2;
+        tally->kills++;
+        tally->meetings++;
         expect(casualty);
         check(casualty, false);
     }
@@ -299,20 +338,19 @@ static void sweep_casualty(struct plan *plan, const char *name, uint32_t deaths,
     uint64_t before = findings;
     casualty_make(&casualty, name, NULL);
     for (uint32_t i = 0; i < deaths; i++) {
-        uint32_t at = (uint32_t)((i * 2 + 1) * (casualty.track[0].count + 1) / (2 * deaths));
-        casualty_die(&casualty, at, &tally);
+        casualty_die(&casualty, any_change(plan, &casualty.track[0]), &tally);
         track_make(&track, &mend_first, MENDER);
         killed_recovery(plan, &casualty, &track, &tally);
-        two_at_once(plan, &casualty, &track, &tally, false);
-        two_at_once(plan, &casualty, &track, &tally, true);
+        for (uint32_t beside = 0; beside < BESIDES; beside++) {
+            recovery_meets(plan, &casualty, &track, &tally, beside);
+        }
         attach_beside(plan, &casualty, &tally);
         track_free(&track);
     }
     casualty_free(&casualty);
     tally.findings = findings - before;
     tally_say(title, &tally);
-    sum->kills += tally.kills;
-    sum->instructions += tally.instructions;
+    tally_add(sum, &tally);
 }
 
 static void sweep_pair(struct plan *plan, const char *first, const char *second, uint32_t rounds,
@@ -333,8 +371,7 @@ static void sweep_pair(struct plan *plan, const char *first, const char *second,
     casualty_free(&casualty);
     tally.findings = findings - before;
     tally_say(title, &tally);
-    sum->kills += tally.kills;
-    sum->instructions += tally.instructions;
+    tally_add(sum, &tally);
 }
 
 void recovery_sweep(struct plan *plan, struct tally *sum)
@@ -360,11 +397,21 @@ void recovery_sweep(struct plan *plan, struct tally *sum)
         {"table set, replace", "table set, replace by a smaller one"},
         {"table set, a first extension", "agent claim"},
         {"agent new, to start", "queue take"},
+        {"queue take, a batch of three lanes", "queue take, a batch of three lanes"},
+        {"queue adopt", "queue adopt"},
+        {"queue open, new", "queue open, new"},
+        {"agent type, new", "agent type, new"},
+        {"pool take, from the bitmap", "pool give, cache full"},
+        {"table set, replace", "table set, replace"},
+        {"table set, a first extension", "table set, a first extension"},
+        {"table set, finishing a delete", "table set, finishing a delete"},
+        {"table set, insert", "table set, finishing a delete"},
+        {"table delete, in an extension", "table set, into an extension"},
     };
     for (uint32_t i = 0; i < COUNT_OF(casualties); i++) {
         sweep_casualty(plan, casualties[i], plan->full ? 4 : 1, sum);
     }
     for (uint32_t i = 0; i < COUNT_OF(pairs); i++) {
-        sweep_pair(plan, pairs[i][0], pairs[i][1], plan->full ? 200 : 12, sum);
+        sweep_pair(plan, pairs[i][0], pairs[i][1], plan->full ? 300 : 8, sum);
     }
 }

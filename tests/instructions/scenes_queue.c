@@ -234,7 +234,7 @@ static void adopt_two(void)
 static void took(const struct note *note)
 {
     for (uint32_t n = 1; n <= 4; n++) {
-        world.must_tell[n] = note->ended && (note->id >> n & 1) != 0;
+        world.must_tell[n] |= note->ended && (note->id >> n & 1) != 0;
     }
 }
 

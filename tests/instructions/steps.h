@@ -79,7 +79,7 @@ extern const char *scene_path;
 
 #define COUNT_OF(array) ((uint32_t)(sizeof(array) / sizeof(array)[0]))
 
-/* --- world.c, books.c --------------------------------------------------------------------------- */
+/* --- world.c, survivor.c, books.c --------------------------------------------------------------------------- */
 
 void fatal(const char *what) __attribute__((noreturn));
 /* Say what was wrong, and where the dead one stood. */
@@ -112,6 +112,10 @@ void survivor_recovers(bool downwards);
 /* Everything is where it belongs, and can be used. `alive`: slots that other live processes have. */
 void survivor_checks(uint32_t flags);
 void check_slots(uint32_t alive);
+/* Take note of a delivery, and give the block back. last: the last number of each lane, or NULL. */
+void deliver(uint32_t handle, uint32_t *last);
+/* Every key has a value that it may have. */
+void read_keys(void);
 
 /* --- stepper.c ----------------------------------------------------------------------------------- */
 
@@ -159,7 +163,7 @@ extern const uint32_t region_scenes_count;
 
 struct plan {
     uint64_t seed;
-    uint32_t sweep;    /* besides those at changes, so many deaths a scene and way; 0: all */
+    uint32_t sweep;    /* besides those at changes, about so many deaths a scene and way */
     uint32_t recovery; /* and so many a casualty */
     bool full;
     const char *only;
@@ -174,10 +178,12 @@ void watch(void);
 
 struct tally {
     uint64_t instructions;
-    uint64_t kills;
+    uint64_t kills;    /* in the middle of the operation                                     */
+    uint64_t meetings; /* it stood there, alive, while others worked, attached or recovered */
     uint64_t findings;
 };
 void tally_say(const char *name, const struct tally *tally);
+void tally_add(struct tally *sum, const struct tally *tally);
 
 void recovery_sweep(struct plan *plan, struct tally *sum);
 

@@ -56,12 +56,21 @@ int64_t plan_next(struct plan *plan, const struct track *track, uint32_t most, i
 
 void tally_say(const char *name, const struct tally *tally)
 {
-    printf("%-72s %7llu %7llu %4llu\n", name, (unsigned long long)tally->instructions,
-           (unsigned long long)tally->kills, (unsigned long long)tally->findings);
+    printf("%-72s %7llu %7llu %8llu %5llu\n", name, (unsigned long long)tally->instructions,
+           (unsigned long long)tally->kills, (unsigned long long)tally->meetings,
+           (unsigned long long)tally->findings);
     fflush(stdout);
     if (tally->kills == 0 || tally->instructions == 0) {
         fatal("something was explored");
     }
+}
+
+void tally_add(struct tally *sum, const struct tally *tally)
+{
+    sum->instructions += tally->instructions;
+    sum->kills += tally->kills;
+    sum->meetings += tally->meetings;
+    sum->findings += tally->findings;
 }
 
 enum way { AT_ONCE, AFTER_WORK, STOPPED, WAYS };
@@ -129,16 +138,20 @@ static void sweep(struct plan *plan, const struct scene *scene, struct tally *su
         if (way != AT_ONCE && (scene->flags & SCENE_ELSEWHERE) != 0) {
             break;
         }
-        for (int64_t k = -1; (k = plan_next(plan, &track, plan->sweep, k)) >= 0;) {
+        uint64_t *counted = way == STOPPED ? &tally.meetings : &tally.kills;
+        uint32_t most = way == AT_ONCE && plan->full ? 0 : plan->sweep;
+        if (way == STOPPED) {
+            most = plan->sweep / 4;
+        }
+        for (int64_t k = -1; (k = plan_next(plan, &track, most, k)) >= 0;) {
             one_death(scene, &track, (uint32_t)k, way);
-            tally.kills++;
+            (*counted)++;
         }
     }
     track_free(&track);
     tally.findings = findings - before;
     tally_say(scene->name, &tally);
-    sum->instructions += tally.instructions;
-    sum->kills += tally.kills;
+    tally_add(sum, &tally);
 }
 
 static void sweep_list(struct plan *plan, const struct scene *scenes, uint32_t count,
@@ -151,7 +164,7 @@ static void sweep_list(struct plan *plan, const struct scene *scenes, uint32_t c
 
 int main(int count, char **words)
 {
-    struct plan plan = {.sweep = 10, .recovery = 10};
+    struct plan plan = {.sweep = 28, .recovery = 40};
     struct tally sum = {0};
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -159,7 +172,7 @@ int main(int count, char **words)
     for (int i = 1; i < count; i++) {
         if (strcmp(words[i], "--full") == 0) {
             plan.full = true;
-            plan.sweep = 0;
+            plan.sweep = 400;
             plan.recovery = 400;
         } else if (strcmp(words[i], "--must-find") == 0) {
             one_is_enough = true;
@@ -174,8 +187,8 @@ int main(int count, char **words)
         }
     }
     plan.seed |= 1;
-    printf("seed %llu (--seed)\n%-72s %7s %7s %4s\n", (unsigned long long)plan.seed, "operation",
-           "instr.", "deaths", "found");
+    printf("seed %llu (--seed)\n%-72s %7s %7s %8s %5s\n", (unsigned long long)plan.seed,
+           "operation", "instr.", "deaths", "meetings", "found");
     signal(SIGALRM, watch_bit);
     watch();
     world_open();
@@ -187,7 +200,6 @@ int main(int count, char **words)
     recovery_sweep(&plan, &sum);
     world_reset();
     world_close();
-    sum.findings = findings;
     tally_say("in all", &sum);
     if (one_is_enough) {
         printf("nothing was found, and something should have been\n");
