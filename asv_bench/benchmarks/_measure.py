@@ -3,21 +3,21 @@
 `run_rivals` is for what takes nanoseconds to microseconds: each rival's statement is compiled into
 a loop of its own, so that no rival warms or spoils the interpreter's caches of another. `summary`
 is for what is slow enough to be timed one by one. `reports` makes asv's `track_*` functions.
-Stands on NumPy alone; knows nothing of what is measured.
+Stands on the standard library, because asv imports it often; knows nothing of what is measured.
 """
 
 from __future__ import annotations
 
 import gc
+import math
 import os
 import random
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from itertools import repeat
+from statistics import median
 from time import perf_counter_ns
 from typing import Any, NamedTuple
-
-import numpy as np
 
 __all__ = ["QUICK", "Rival", "Times", "quicker", "reports", "run_rivals", "summary"]
 
@@ -185,12 +185,12 @@ def run_rivals(
                 entrant.single_turn()
     finally:
         gc.enable()
-    loop_ns = float(np.median(loop.burst_times))
-    floor_ns = float(np.median(ground.burst_times)) - loop_ns if ground is not None else 0.0
+    loop_ns = median(loop.burst_times)
+    floor_ns = median(ground.burst_times) - loop_ns if ground is not None else 0.0
     found = {}
     for key, entrant in entrants.items():
         per = entrant.rival.per
-        p50 = (float(np.median(entrant.burst_times)) - loop_ns) / per
+        p50 = (median(entrant.burst_times) - loop_ns) / per
         singles = summary(entrant.single_times)
         ratio = p50 / floor_ns if floor_ns > 0 else float("nan")
         found[key] = Times(p50, singles.p99 / per, singles.largest / per, singles.samples, ratio)
@@ -201,8 +201,9 @@ def summary(samples_ns: Sequence[int]) -> Times:
     """What is kept of times that were taken one by one. Percentiles are times that occurred."""
     if not samples_ns:
         raise ValueError("no samples were taken")
-    p50, p99 = np.quantile(samples_ns, [0.5, 0.99], method="higher")
-    return Times(float(p50), float(p99), float(max(samples_ns)), len(samples_ns))
+    ordered = sorted(samples_ns)
+    p50, p99 = (ordered[math.ceil(share * len(ordered)) - 1] for share in (0.5, 0.99))
+    return Times(p50, p99, ordered[-1], len(ordered))
 
 
 _UNITS = {"ns": 1.0, "us": 1e3, "ms": 1e6}
@@ -220,7 +221,7 @@ def reports(unit: str, *, to_floor: bool = False) -> Callable[[type], type]:
 
     def tracker(name: str, unit: str, value: Callable[[Times], float]) -> Callable[..., float]:
         def track(self: object, times: dict[tuple[Any, ...], Times], *params: Any) -> float:
-            return value(times[params])
+            return round(value(times[params]), 3)
 
         track.__name__ = track.__qualname__ = name
         track.unit = unit  # type: ignore[attr-defined]  # asv reads it off the function

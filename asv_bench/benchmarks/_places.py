@@ -10,12 +10,13 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from multiprocessing.reduction import DupFd
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ultrafast import AgentPoolConfig, Config, UltraFastAgentManager
-from ultrafast.config import MIB
 from ultrafast.core import Region, Sizes
 from ultrafast.core.leftovers import region_path, remove_region
+
+if TYPE_CHECKING:
+    from ultrafast import UltraFastAgentManager
 
 __all__ = ["SPAWN", "Passed", "peer", "region", "system"]
 
@@ -53,8 +54,12 @@ def region(**sizes: Any) -> Iterator[Region]:
         remove_region(path)
 
 
-def system(workers: int, **settings: Any) -> UltraFastAgentManager:
+def system(workers: int) -> UltraFastAgentManager:
     """A manager of a small system, to be entered with `async with`; nothing is warmed by itself."""
+    # Not above: few benchmarks need it, and every peer imports this module.
+    from ultrafast import AgentPoolConfig, Config, UltraFastAgentManager
+    from ultrafast.config import MIB
+
     return UltraFastAgentManager(
         Config(
             workers=workers,
@@ -65,7 +70,6 @@ def system(workers: int, **settings: Any) -> UltraFastAgentManager:
             max_processes=16,
             agent_pool=AgentPoolConfig(pre_warm={}, dynamic_scaling=False),
             enable_performance_monitoring=False,  # it would report the load that we make
-            **settings,
         )
     )
 

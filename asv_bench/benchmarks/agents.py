@@ -52,11 +52,11 @@ class Record:
     With `records` - 10 of them in use by others.
     """
 
-    params = [
-        ["life", "claimed life", "route", "look", "handled", "life of an object in a dict"],
-        [1_000, 100_000],
-    ]
-    param_names = ["call", "records"]
+    params = (
+        ("life", "claimed life", "route", "look", "handled", "life of an object in a dict"),
+        (1_000, 100_000),
+    )
+    param_names = ("call", "records")
 
     def setup_cache(self) -> dict[tuple[str, int], Times]:
         rivals: dict[tuple[str, int], Rival] = {}
@@ -102,8 +102,8 @@ def _rivals(agents: Agents, kind: int, used: int) -> dict[str, Rival]:
 class Mean:
     """By asv's own clockwork; `tally` is one pass over all records."""
 
-    params = [1_000, 100_000]
-    param_names = ["records"]
+    params = (1_000, 100_000)
+    param_names = ("records",)
 
     def setup(self, records: int) -> None:
         self.stack = ExitStack()

@@ -36,8 +36,8 @@ class RoundTrip:
     others copy the bytes through the kernel four times.
     """
 
-    params = [["queue", "socketpair", "two pipes", "multiprocessing.Pipe"], [0, 2_000]]
-    param_names = ["through", "gap_us"]
+    params = (("queue", "socketpair", "two pipes", "multiprocessing.Pipe"), (0, 2_000))
+    param_names = ("through", "gap_us")
 
     def setup_cache(self) -> dict[tuple[str, int], Times]:
         found: dict[tuple[str, int], Times] = {}

@@ -22,8 +22,8 @@ _AT_ONCE = 100
 class Execute:
     """Per task: each by itself, a hundred at once, and from the shared cache of results."""
 
-    params = ["each by itself", "100 at once", "from the cache"]
-    param_names = ["how"]
+    params = ("each by itself", "100 at once", "from the cache")
+    param_names = ("how",)
 
     def setup_cache(self) -> dict[tuple[str], Times]:
         with ExitStack() as stack:

@@ -21,8 +21,8 @@ def nothing(value: int) -> None:
 class EmptyCall:
     """`noop(int)` is a door's cheapest call; `noop(str, str)` has the arguments of `get`."""
 
-    params = ["door noop(int)", "door noop(str, str)", "Python function(int)", "len([])"]
-    param_names = ["call"]
+    params = ("door noop(int)", "door noop(str, str)", "Python function(int)", "len([])")
+    param_names = ("call",)
 
     def setup_cache(self) -> dict[tuple[str], Times]:
         with region() as place:

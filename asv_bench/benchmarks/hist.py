@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import random
+from array import array
 from collections import Counter
 from contextlib import ExitStack
-
-import numpy as np
 
 from ultrafast.core import Metrics, Queues
 
@@ -20,14 +20,15 @@ _LATENCY_NS = 123_456
 class Record:
     """`record_many` is per value, of 1,000 a call."""
 
-    params = ["record", "record_many", "add", "list.append", "Counter[name] += 1"]
-    param_names = ["call"]
+    params = ("record", "record_many", "add", "list.append", "Counter[name] += 1")
+    param_names = ("call",)
 
     def setup_cache(self) -> dict[tuple[str], Times]:
         with ExitStack() as stack:
             place = stack.enter_context(region())
             metrics = Metrics(place)
-            values = np.random.default_rng(4).integers(100, 10_000_000, _MANY, dtype=np.uint64)
+            draw = random.Random(4)
+            values = array("Q", (draw.randrange(100, 10_000_000) for _ in range(_MANY)))
             seen: list[int] = []
             rivals = {
                 ("record",): Rival(
@@ -57,8 +58,8 @@ class Record:
 class Mean:
     """By asv's own clockwork; `read` sums the shards of all processes."""
 
-    params = [1, 16]
-    param_names = ["shards"]
+    params = (1, 16)
+    param_names = ("shards",)
 
     def setup(self, shards: int) -> None:
         self.stack = ExitStack()

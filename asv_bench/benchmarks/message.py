@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from statistics import median
 from time import perf_counter_ns
 from typing import Any
 
@@ -118,8 +119,8 @@ async def _send(
 class Latency:
     """From one agent to another at a steady pace: workers 2 between processes, 0 within one."""
 
-    params = [[2, 0], _PAYLOADS, [1_000, 5_000]]
-    param_names = ["workers", "payload_bytes", "messages_per_s"]
+    params = ((2, 0), _PAYLOADS, (1_000, 5_000))
+    param_names = ("workers", "payload_bytes", "messages_per_s")
 
     def setup_cache(self) -> dict[tuple[int, int, int], Times]:
         found: dict[tuple[int, int, int], Times] = {}
@@ -149,8 +150,8 @@ async def _latencies(workers: int) -> dict[tuple[int, int, int], Times]:
 class Throughput:
     """Messages a second from one agent to another that are handled; the median of three runs."""
 
-    params = [[2, 0], _PAYLOADS]
-    param_names = ["workers", "payload_bytes"]
+    params = ((2, 0), _PAYLOADS)
+    param_names = ("workers", "payload_bytes")
 
     def track_messages_per_s(self, workers: int, payload_bytes: int) -> float:
         return asyncio.run(_throughput(workers, payload_bytes))
@@ -167,15 +168,15 @@ async def _throughput(workers: int, payload_bytes: int) -> float:
                 manager, sender, receiver, count=count, per_s=0, payload_bytes=payload_bytes
             )
             rates.append(count / (last - start) * 1e9)
-    return sorted(rates)[len(rates) // 2]
+    return round(median(rates))
 
 
 @reports("us")
 class Request:
     """A request and its answer, both of that payload, one after the other."""
 
-    params = [["another process", "the same process", "asyncio over a Unix socket"], _PAYLOADS]
-    param_names = ["to", "payload_bytes"]
+    params = (("another process", "the same process", "asyncio over a Unix socket"), _PAYLOADS)
+    param_names = ("to", "payload_bytes")
 
     def setup_cache(self) -> dict[tuple[str, int], Times]:
         return asyncio.run(_requests())

@@ -36,11 +36,11 @@ class Answering(Agent):
 class Spawn:
     """Per agent. `to answer` is from the call to the answer to a first message, each by itself."""
 
-    params = [
-        ["warm", "cold", "warm batch", "cold batch", "warm to answer", "cold to answer"],
-        [0, 2],
-    ]
-    param_names = ["how", "workers"]
+    params = (
+        ("warm", "cold", "warm batch", "cold batch", "warm to answer", "cold to answer"),
+        (0, 2),
+    )
+    param_names = ("how", "workers")
 
     def setup_cache(self) -> dict[tuple[str, int], Times]:
         found: dict[tuple[str, int], Times] = {}
@@ -91,8 +91,8 @@ async def _pools_full(manager: UltraFastAgentManager) -> None:
 class Company:
     """Started, and its answer there: a task, a thread, a process that imports nothing of ours."""
 
-    params = ["asyncio.create_task", "threading.Thread", "multiprocessing.Process"]
-    param_names = ["what"]
+    params = ("asyncio.create_task", "threading.Thread", "multiprocessing.Process")
+    param_names = ("what",)
 
     def setup_cache(self) -> dict[tuple[str], Times]:
         return {(what,): summary(times) for what, times in asyncio.run(_company()).items()}

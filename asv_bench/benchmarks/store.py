@@ -27,8 +27,8 @@ _VALUES: dict[str, Any] = {
 class GetAndSet:
     """One key, written and read again and again by one process."""
 
-    params = [
-        [
+    params = (
+        (
             "store get",
             "store set",
             "store update",
@@ -36,10 +36,10 @@ class GetAndSet:
             "dict set",
             "Manager().dict() get",
             "Manager().dict() set",
-        ],
+        ),
         tuple(_VALUES),
-    ]
-    param_names = ["call", "value"]
+    )
+    param_names = ("call", "value")
 
     def setup_cache(self) -> dict[tuple[str, str], Times]:
         rivals: dict[tuple[str, str], Rival] = {}
@@ -74,7 +74,7 @@ class Mean:
     """By asv's own clockwork."""
 
     params = tuple(_VALUES)
-    param_names = ["value"]
+    param_names = ("value",)
 
     def setup(self, value: str) -> None:
         self.stack = ExitStack()

@@ -41,11 +41,11 @@ class Read:
     `random` includes the step of the iterator that names the key, for every rival.
     """
 
-    params = [
-        ["table hot", "table miss", "table random", "dict hot", "dict miss", "dict random"],
-        [1_000, 100_000],
-    ]
-    param_names = ["read", "entries"]
+    params = (
+        ("table hot", "table miss", "table random", "dict hot", "dict miss", "dict random"),
+        (1_000, 100_000),
+    )
+    param_names = ("read", "entries")
 
     def setup_cache(self) -> dict[tuple[str, int], Times]:
         rivals: dict[tuple[str, int], Rival] = {}
@@ -78,8 +78,8 @@ def _reads(table: Table, plain: dict[tuple[str, str], bytes], order: list[str]) 
 class Write:
     """Writes of 64 bytes: over a key's value, of new keys, and their deletion."""
 
-    params = [
-        [
+    params = (
+        (
             "table overwrite",
             "table overwrite random",
             "table insert",
@@ -87,10 +87,10 @@ class Write:
             "dict overwrite",
             "dict insert",
             "dict delete",
-        ],
-        [1_000, 100_000],
-    ]
-    param_names = ["write", "entries"]
+        ),
+        (1_000, 100_000),
+    )
+    param_names = ("write", "entries")
 
     def setup_cache(self) -> dict[tuple[str, int], Times]:
         rivals: dict[tuple[str, int], Rival] = {}
@@ -137,8 +137,8 @@ def _writes(table: Table, plain: dict[tuple[str, str], bytes], keys: list[str]) 
 class Mean:
     """By asv's own clockwork."""
 
-    params = [1_000, 100_000]
-    param_names = ["entries"]
+    params = (1_000, 100_000)
+    param_names = ("entries",)
 
     def setup(self, entries: int) -> None:
         self.stack = ExitStack()
