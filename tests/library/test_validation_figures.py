@@ -1,6 +1,8 @@
 """Figures, checks and accounting: no samples is a failure, and a missing figure too."""
 
 import random
+import subprocess
+import sys
 
 import pytest
 from hypothesis import given
@@ -15,7 +17,7 @@ from ultrafast.validation.figures import (
     check_quantity,
     of_samples,
 )
-from ultrafast.validation.machine import machine_facts
+from ultrafast.validation.machine import CpuShares, machine_facts
 from ultrafast.validation.targets import GOALS_MS, REQUIRED, check_all
 
 MS = 1_000_000
@@ -131,3 +133,16 @@ def test_the_machine_is_described() -> None:
     assert facts.memory_bytes > 1 << 20
     assert facts.cpu_model and facts.kernel.startswith("Linux")
     assert facts.versions["ultrafast"] == ultrafast.__version__
+
+
+def test_other_programs_are_told_from_the_measured_ones() -> None:
+    burn = "import sys; print(flush=True); i = 0\nwhile True: i += 1"
+    with subprocess.Popen([sys.executable, "-c", burn], stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        with_child = CpuShares(lambda: [child.pid])
+        without = CpuShares(list)
+        ours, others = 0.0, 0.0
+        while not 0 <= ours < others <= 100:  # the watchdog ends what never comes true
+            ours, others = (shares.others_percent()[0] or 0.0 for shares in (with_child, without))
+        child.kill()

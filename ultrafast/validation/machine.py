@@ -1,15 +1,19 @@
-"""What a figure was measured on: `MachineFacts`. Stands on the standard library; reads /proc."""
+"""What a figure was measured on: `MachineFacts`, and what else ran meanwhile: `CpuShares`.
+
+Stands on the standard library; reads /proc.
+"""
 
 from __future__ import annotations
 
 import os
 import platform
+from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import msgspec
 
-__all__ = ["MachineFacts", "machine_facts"]
+__all__ = ["CpuShares", "MachineFacts", "machine_facts"]
 
 _LIBRARIES = ("ultrafast", "anthropic", "msgspec", "numpy", "uvloop")
 
@@ -55,6 +59,51 @@ def machine_facts() -> MachineFacts:
         versions=_versions(),
         load_1m=os.getloadavg()[0],
     )
+
+
+class CpuShares:
+    """Who used the machine's cores since this was made.
+
+    Parameters
+    ----------
+    pids : callable
+        Gives the process ids of the system that is measured.
+    """
+
+    def __init__(self, pids: Callable[[], list[int]]) -> None:
+        self._pids = pids
+        self._total, self._busy = _machine_ticks()
+        self._ours = {pid: _process_ticks(pid) for pid in pids()}
+
+    def others_percent(self) -> tuple[float | None, int]:
+        """Share of all cores' time that went to other programs, and the clock ticks it stands on.
+
+        Time that a hypervisor gave to somebody else counts as theirs.
+        """
+        total, busy = _machine_ticks()
+        ours = sum(_process_ticks(pid) - self._ours.get(pid, 0) for pid in self._pids())
+        passed = total - self._total
+        if passed <= 0:
+            return None, 0
+        return 100.0 * max(0, busy - self._busy - max(0, ours)) / passed, passed
+
+
+def _machine_ticks() -> tuple[int, int]:
+    """Ticks of all cores so far: all, and those that were not idle."""
+    with open("/proc/stat", "rb") as file:
+        ticks = [int(word) for word in file.readline().split()[1:9]]
+    return sum(ticks), sum(ticks) - ticks[3] - ticks[4]
+
+
+def _process_ticks(pid: int) -> int:
+    """Ticks that a process has used; none when it is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            # The name in parentheses may hold anything.
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return 0
+    return int(fields[11]) + int(fields[12])
 
 
 def _cpu_model() -> str:

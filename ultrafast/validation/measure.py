@@ -15,7 +15,7 @@ import msgspec
 from ultrafast import UltraFastAgentManager
 from ultrafast.validation.figures import Quantity, Report
 from ultrafast.validation.load import Load
-from ultrafast.validation.machine import machine_facts
+from ultrafast.validation.machine import CpuShares, machine_facts
 from ultrafast.validation.targets import check_all
 
 __all__ = ["HEADROOM", "Round", "measure_round"]
@@ -78,6 +78,7 @@ async def measure_round(
     started_at = datetime.now(UTC).isoformat(timespec="seconds")
     started = time.monotonic()
     machine = machine_facts()
+    shares = CpuShares(manager.pids)
     async with Load(manager) as load:
         await load.measure_spawns(round_.warm_spawns)
         await load.measure_spawns(round_.cold_spawns, cold=True)
@@ -91,7 +92,15 @@ async def measure_round(
         await load.measure_throughput(min(_THROUGHPUT_S, round_.duration_s))
         await load.measure_agents_and_memory()
         accounting = await load.account()
-    quantities = [*extra, *load.quantities]
+    others, ticks = shares.others_percent()
+    disturbance = Quantity(
+        name="other programs' load",
+        unit="% of all cores",
+        value=others,
+        samples=ticks,
+        conditions="while measuring; the more, the less the figures are this system's own",
+    )
+    quantities = [*extra, *load.quantities, disturbance]
     checks = check_all(load.figures, quantities, manager.config, agents)
     return Report(
         scenario=scenario,
