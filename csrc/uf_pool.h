@@ -67,7 +67,7 @@ struct uf_message {
     uint64_t sent_ns;     /* intended send time, CLOCK_MONOTONIC                      */
     uint16_t reply_queue; /* index + 1 of the queue that wants the answer, or 0       */
     uint8_t codec;        /* how the payload is encoded                               */
-    uint8_t attempt;      /* deliveries begun before this one                         */
+    uint8_t attempt;      /* deliveries begun before this one (a death in recovery: 1 more) */
     uint32_t extra;       /* meaning depends on kind                                  */
 };
 
