@@ -154,10 +154,10 @@ static void place(const char *how, const struct casualty *casualty, const struct
 
 /* The recoverer dies at its instruction k; another does it again. */
 static void killed_recovery(struct plan *plan, const struct casualty *casualty,
-                            const struct track *track, struct tally *tally)
+                            const struct track *track, struct tally *tally, uint32_t most)
 {
     tally->instructions += track->count;
-    for (int64_t k = -1; (k = plan_next(plan, track, plan->recovery, k)) >= 0;) {
+    for (int64_t k = -1; (k = plan_next(plan, track, most, k)) >= 0;) {
         world_back(DEAD);
         place("its recovery killed", casualty, track, (uint32_t)k);
         expect(casualty);
@@ -340,7 +340,7 @@ static void sweep_casualty(struct plan *plan, const char *name, uint32_t deaths,
     for (uint32_t i = 0; i < deaths; i++) {
         casualty_die(&casualty, any_change(plan, &casualty.track[0]), &tally);
         track_make(&track, &mend_first, MENDER);
-        killed_recovery(plan, &casualty, &track, &tally);
+        killed_recovery(plan, &casualty, &track, &tally, plan->full && i == 0 ? 0 : plan->recovery);
         for (uint32_t beside = 0; beside < BESIDES; beside++) {
             recovery_meets(plan, &casualty, &track, &tally, beside);
         }

@@ -1,12 +1,13 @@
 /* steps_main.c -- kill every operation of the core at its instructions, and say what came of it.
  *
  *   steps                    some 5,000 deaths, spread over all operations; for every run of the tests
- *   steps --full             one at each instruction of each operation: tens of thousands
+ *   steps --full             one at each instruction of each operation, and of recovery from twelve deaths
  *   steps --seed N           begin the strides elsewhere; the seed is printed
  *   steps --only WORDS       operations whose name has these words in it
  *   steps --must-find        succeed only if something was found: for builds with a seeded fault
  *
- * Each line: the operation, its instructions, the deaths, the findings. Status 0: something was
+ * Each line: the operation, its instructions, the deaths, the meetings (it stood at an instruction,
+ * alive, while others worked, attached or recovered), the findings. Status 0: something was
  * explored and nothing found; 1: something was found; 2: the instrument itself failed; 3: a call did
  * not come back.
  */
