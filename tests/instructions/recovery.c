@@ -412,6 +412,6 @@ void recovery_sweep(struct plan *plan, struct tally *sum)
         sweep_casualty(plan, casualties[i], plan->full ? 4 : 1, sum);
     }
     for (uint32_t i = 0; i < COUNT_OF(pairs); i++) {
-        sweep_pair(plan, pairs[i][0], pairs[i][1], plan->full ? 300 : 8, sum);
+        sweep_pair(plan, pairs[i][0], pairs[i][1], plan->full ? 100 : 8, sum);
     }
 }
