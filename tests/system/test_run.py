@@ -86,9 +86,9 @@ def server() -> Iterator[LoopbackServer]:
 def wait_until_only_one_is_under_way(
     out: Path, done: set[str], process: subprocess.Popen[Any], server: LoopbackServer
 ) -> None:
-    """Until these results are on disk and the request of one more task has arrived."""
+    """Until these results are on disk and another task's request has met the scripted fault."""
     until = time.monotonic() + PATIENCE_S
-    while not (done <= set(results(out)) and server.statistics().in_flight == 1):
+    while not (done <= set(results(out)) and server.statistics().faults_waiting == 0):
         assert process.poll() is None, "it ended before it had the results"
         assert time.monotonic() < until, f"only {set(results(out))}"
         time.sleep(0.02)
@@ -259,6 +259,45 @@ def test_killed_outright_it_loses_no_result(tmp_path: Path, server: LoopbackServ
     assert "unfinished last line" in done.stdout
     assert "8 tasks are done already" in done.stdout
     assert set(results(out)) == {*(f"t{i}" for i in range(8)), "endless"}
+
+
+def test_a_worker_s_death_costs_a_job_nothing(tmp_path: Path, server: LoopbackServer) -> None:
+    out = tmp_path / "out"
+    tasks = write(
+        tmp_path / "tasks.jsonl",
+        task("one", objective="first words"),
+        task("two", "one", objective="take your time"),
+        task("three", "two", "one"),
+    )
+    server.script(Fault(kind="slow", delay_s=100.0, contains="take your time"))
+    process = subprocess.Popen(
+        command(tasks, out),
+        env=environment(server),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        wait_until_only_one_is_under_way(out, {"one"}, process, server)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        assert len(children) == 1, "the one worker"
+        os.kill(int(children[0]), signal.SIGKILL)
+        stdout, stderr = process.communicate(timeout=PATIENCE_S)
+    finally:
+        process.kill()
+    assert process.returncode == 0, stderr + stdout
+    assert "died" in stderr
+    found = results(out)
+    assert {each: record["status"] for each, record in found.items()} == {
+        "one": "ok",
+        "two": "ok",
+        "three": "ok",
+    }
+    # The agent that was given the first result lost it with its worker, and found it in the store.
+    texts = [request.text for request in server.requests()]
+    asked = [text for text in texts if text.endswith("take your time")]
+    assert len(asked) == 2
+    assert f'<result task="one">\n{found["one"]["text"]}' in asked[1]
 
 
 def test_a_changed_tasks_file_is_refused_and_names_what_changed(tmp_path: Path) -> None:
