@@ -425,7 +425,7 @@ static void flipped_bits(void)
     CHECK(whole != NULL);
     memcpy(whole, system.region.base, bytes);
     uint8_t *base = system.region.base;
-    for (uint32_t round = 0; round < 6000 / SLOWER; round++) {
+    for (uint32_t round = 0; round < 6000 / (SLOWER * SLOWER); round++) {
         struct uf_system victim;
         memcpy(base + UF_PAGE, whole + UF_PAGE, bytes - UF_PAGE);
         for (uint32_t i = 0; i < 1 + round % 40; i++, flips++) {
