@@ -66,11 +66,11 @@ class AgentPoolConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     pre_warm : dict of str to int
         Type -> agents kept warm, over all workers.
     dynamic_scaling : bool
-        Whether pools are filled up again and grow with demand; without it each pool is filled once.
+        Whether pools grow and shrink with demand; they are refilled either way.
     scale_up_threshold : float
-        A pool is filled up to this share of its capacity.
+        When more than this share of a pool is in use, its size doubles, up to 16 times the first.
     scale_down_threshold : float
-        It is filled when less than this share is left.
+        When less than this share is in use for a second, it halves, down to the first.
     """
 
     pre_warm: dict[str, int] = msgspec.field(

@@ -18,8 +18,6 @@ class Histogram(IntEnum):
     """From the call to a live id, where a warm agent waited."""
     SPAWN_COLD = 1
     """The same, where the agent had to be built."""
-    SPAWN_TO_ANSWER = 2
-    """From the call to the agent's first reply."""
     COMMUNICATION = 3
     """From the intended send to the handler's start, in another process."""
     LOCAL_COMMUNICATION = 4
@@ -28,16 +26,8 @@ class Histogram(IntEnum):
     """From a request's call to its answer."""
     TASK = 6
     """A task's execution."""
-    HANDLER = 7
-    """A message handler's run."""
-    STORE_GET = 8
-    """A read of the shared store."""
-    STORE_SET = 9
-    """A write to the shared store."""
     PUBLISH = 10
-    """From the intended publication to the subscriber's handler."""
-    WAKE = 11
-    """From a bell's ring to the sleeper's first step."""
+    """From the call of `publish` to its return."""
 
 
 class Counter(IntEnum):

@@ -61,6 +61,19 @@ class Spawning(uf.Agent):
         return [answer["body"], stopped]
 
 
+class Warmed(uf.Agent):
+    """Says whether it was warmed."""
+
+    warmed = False
+
+    async def on_warm(self) -> None:
+        await asyncio.sleep(0)
+        self.warmed = True
+
+    def on_message(self, message: uf.IncomingMessage) -> Any:
+        return self.warmed
+
+
 class BadStart(uf.Agent):
     """Never starts."""
 
@@ -261,6 +274,19 @@ def test_a_killed_worker_is_replaced_and_its_agents_answer_again() -> None:
         assert await m.ping_agents(ids) == 50
         assert "worker.died" in events
         assert m.statistics().workers[0].restarts + m.statistics().workers[1].restarts == 1
+
+    run(body)
+
+
+def test_every_agent_is_warmed_whether_claimed_built_or_restored() -> None:
+    async def body(m: uf.UltraFastAgentManager) -> None:
+        m.register("warmed", Warmed, pre_warm=3)
+        ids = await m.spawn_agents("warmed", 10)
+        assert all([await m.request(None, agent, None) for agent in ids])
+        for pid in m.pids()[1:]:
+            os.kill(pid, signal.SIGKILL)
+        assert all([await m.request(None, agent, None, timeout_s=30.0) for agent in ids])
+        assert await m.request(None, await m.spawn_agent("warmed"), None, timeout_s=30.0)
 
     run(body)
 

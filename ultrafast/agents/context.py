@@ -206,6 +206,9 @@ class SystemContext:
         metrics.record(Histogram.TASK, now_ns() - started)
         result = msgspec.convert(answer, Result)
         metrics.add(Counter.TASKS_OK if result.ok else Counter.TASKS_FAILED)
+        metrics.add(Counter.INPUT_TOKENS, result.usage.input_tokens)
+        metrics.add(Counter.OUTPUT_TOKENS, result.usage.output_tokens)
+        metrics.add(Counter.CACHE_HITS, int(result.cached))
         return result
 
     async def execute_batch(self, items: Iterable[tuple[int, Task]]) -> list[Result]:

@@ -330,6 +330,25 @@ class AgentHost:
             )
         except NoAgentSlot:
             return  # the records are needed for live agents
+        agent = await self._warmed(number)
+        if agent is None:
+            self._agents.move(agent_id, BUILDING, FREE)
+            return
+        self._warm[agent_id] = agent
+        self._agents.move(agent_id, BUILDING, WARM)
+
+    async def _warm_again(self, agent_id: int, number: int) -> None:
+        """Build the object of a warm agent, unless it is claimed meanwhile and START builds it."""
+        agent = await self._warmed(number)
+        if agent is None:
+            self._agents.move(agent_id, WARM, FREE)
+            return
+        info = self._agents.look(agent_id)
+        if info is not None and info.state in (WARM, STARTING) and agent_id not in self._hosted:
+            self._warm[agent_id] = agent
+
+    async def _warmed(self, number: int) -> Agent | None:
+        """A new agent after its on_warm; None when it could not be built, which is logged."""
         try:
             agent = self._build(number)
             if _is_overridden(agent, "on_warm"):
@@ -338,10 +357,8 @@ class AgentHost:
                     await warming
         except Exception as error:
             log.error("an agent of type %d could not be built", number, exc_info=error)
-            self._agents.move(agent_id, BUILDING, FREE)
-            return
-        self._warm[agent_id] = agent
-        self._agents.move(agent_id, BUILDING, WARM)
+            return None
+        return agent
 
     def _build(self, number: int) -> Agent:
         found = self._types.get(number)
@@ -415,12 +432,13 @@ class AgentHost:
             return None
         try:
             agent = self._build(info.type)
+            warming = agent.on_warm() if _is_overridden(agent, "on_warm") else None
         except Exception as error:  # noqa: BLE001 - the agent's own code may raise anything
             self._failed_to_start(agent_id, error)
             return None
         self._agents.restarted(info.id & 0xFFFFFF)
         self._metrics.add(Counter.RESTARTED)
-        return self._host(agent, agent_id)
+        return self._host(agent, agent_id, warming)
 
     async def restore_all(self) -> int:
         """Build again every agent whose record names this inbox: how many there were."""
@@ -432,11 +450,8 @@ class AgentHost:
             if info.state == FREE or info.worker != self._endpoint.index:
                 continue
             if info.state == WARM and info.id not in self._warm:
-                # Its object died with the last process; a new one is as warm.
-                try:
-                    self._warm[info.id] = self._build(info.type)
-                except AgentTypeUnknown:
-                    continue
+                # Its object died with the last process.
+                self._run(self._warm_again(info.id, info.type))
             elif info.state in (ACTIVE, STARTING, DRAINING) and info.id not in self._hosted:
                 restored += self._restore(info.id) is not None
         self.sweep()

@@ -218,6 +218,7 @@ class UltraFastCommunicationBus:
             self._metrics.add(Counter.REFUSED)
             raise
         except TimeoutError:
+            self._metrics.add(Counter.EXPIRED)
             raise TimeoutError(
                 f"agent {receiver:#x} did not answer within {timeout_s:g} s"
             ) from None

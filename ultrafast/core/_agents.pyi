@@ -1,4 +1,4 @@
-from typing import Literal, overload
+from typing import Literal, final, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ STATES: tuple[str, ...]
 SLOT_BITS: int
 NO_LIMIT: int
 
+@final
 class Agents:
     def __new__(cls, region: Region) -> Agents: ...
     @property

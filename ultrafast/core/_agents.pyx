@@ -6,6 +6,7 @@ Stands on csrc/uf_agents.h, which draws the states and says who may move an agen
 Does not know what an agent does.
 """
 
+cimport cython
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport UINT32_MAX, uint32_t, uint64_t
 
@@ -37,6 +38,7 @@ cdef object info_of(const _c.uf_agent_info *info):
     ))
 
 
+@cython.final
 cdef class Agents:
     """The agent records of a region.
 

@@ -1,3 +1,5 @@
+from typing import final
+
 import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Buffer
@@ -10,6 +12,7 @@ N_BUCKETS: int
 
 def bucket_upper() -> NDArray[np.uint64]: ...
 
+@final
 class Metrics:
     def __new__(cls, region: Region) -> Metrics: ...
     @property

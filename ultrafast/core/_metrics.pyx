@@ -6,6 +6,7 @@ Stands on csrc/uf_hist.h. Does not know what is counted, and does not reset: a w
 of two readings.
 """
 
+cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport uint32_t, uint64_t
 
@@ -28,6 +29,7 @@ def bucket_upper():
     )
 
 
+@cython.final
 cdef class Metrics:
     """The counters and histograms of a region, by number.
 

@@ -9,6 +9,8 @@ cdef class Queues:
     cdef _c.uf_pool *_pool
 
     cdef int _take_block(self, object payload, uint32_t *handle) except? -1
+    cdef uint32_t _fill(self, object items, Py_ssize_t start, uint32_t lane,
+                        uint32_t *handles) except? 0xFFFFFFFF
 
 
 cdef int refused(int status, uint32_t queue, uint32_t lane) except? -1

@@ -228,7 +228,7 @@ cdef class Queues:
         can_write(self.region)
         items = items if isinstance(items, (list, tuple)) else list(items)
         while total < len(items):
-            taken = self._fill(items, total, lane, <size_t>&handles[0])
+            taken = self._fill(items, total, lane, handles)
             if taken == 0:
                 return total
             status = _c.uf_queue_send(self._queues, queue, lane, handles, taken, &bell)
@@ -244,9 +244,10 @@ cdef class Queues:
                 return total
         return total
 
-    def _fill(self, items, Py_ssize_t start, uint32_t lane, size_t out):
+    cdef uint32_t _fill(
+        self, object items, Py_ssize_t start, uint32_t lane, uint32_t *handles
+    ) except? 0xFFFFFFFF:
         """Blocks for the items from `start` on, at most BATCH; fewer where one has no block."""
-        cdef uint32_t *handles = <uint32_t *>out
         cdef uint32_t taken = 0
         cdef _c.uf_message *head
         cdef uint64_t sender, receiver, correlation, sent_ns

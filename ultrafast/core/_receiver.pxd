@@ -7,3 +7,5 @@ cdef class Receiver:
     cdef readonly Queues queues        # strong
     cdef readonly uint32_t index       # of its queue
     cdef _c.uf_receiver _receiver      # how long each lane has waited for its share
+
+    cdef list _wrap_all(self, int taken, const uint32_t *handles)

@@ -60,7 +60,7 @@ cdef class Receiver:
         cdef int taken = _c.uf_queue_take(
             self.queues._queues, &self._receiver, handles, max if max < TAKE_MAX else TAKE_MAX
         )
-        return self._wrap_all(taken, <size_t>&handles[0])
+        return self._wrap_all(taken, handles)
 
     def adopt(self, uint32_t max=1024):
         """Up to `max` messages that a dead receiver had, oldest first, marked redelivered.
@@ -72,10 +72,9 @@ cdef class Receiver:
         cdef int taken = _c.uf_queue_adopt(
             self.queues._queues, self.index, handles, max if max < TAKE_MAX else TAKE_MAX
         )
-        return self._wrap_all(taken, <size_t>&handles[0])
+        return self._wrap_all(taken, handles)
 
-    def _wrap_all(self, int taken, size_t out):
-        cdef uint32_t *handles = <uint32_t *>out
+    cdef list _wrap_all(self, int taken, const uint32_t *handles):
         cdef int each
         if taken == _c.UF_EMPTY or taken == _c.UF_BUSY:
             return []

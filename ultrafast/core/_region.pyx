@@ -97,11 +97,11 @@ def region_bytes(sizes):
     return put_sizes(sizes, &core)
 
 
-def mib(number):
+cdef str mib(object number):
     return f"{number / 1048576:.1f} MiB"
 
 
-def no_space(folder, needed, free, reason):
+cdef object no_space(object folder, object needed, object free, object reason):
     """The error for a file system that refused the region's bytes."""
     if free < needed:
         text = (f"{folder} has {mib(free)} free, this region needs {mib(needed)}: "
@@ -114,7 +114,7 @@ def no_space(folder, needed, free, reason):
     return error
 
 
-def failure(status, path, reason):
+cdef object failure(int status, object path, int reason):
     """The error for a region that could not be made or attached to."""
     if status == _c.UF_EXISTS:
         return errors.RegionExists(f"{path}: there already is a region of this name")

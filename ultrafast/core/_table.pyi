@@ -1,5 +1,5 @@
 from collections.abc import Callable, Iterator
-from typing import TypeAlias
+from typing import TypeAlias, final
 
 from typing_extensions import Buffer
 
@@ -21,6 +21,7 @@ FIRST_CODEC_TAG: int
 
 Native: TypeAlias = bool | int | float | str | bytes | None
 
+@final
 class Table:
     decoder: Callable[[int, bytes], object] | None
     def __new__(cls, region: Region) -> Table: ...

@@ -6,6 +6,7 @@ Stands on csrc/uf_table.h. Keeps None, bool, int of 64 bits, float, str and byte
 values come encoded, with a tag of the codec's, and go through `Table.decoder` on their way out.
 """
 
+cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeUTF8
@@ -69,6 +70,7 @@ cdef object native(uint32_t tag, const char *data, Py_ssize_t count):
     raise errors.RegionCorrupt(f"a stored value of {count} bytes has the tag {tag}: none of ours")
 
 
+@cython.final
 cdef class Table:
     """Values in shared memory by (namespace, key).
 

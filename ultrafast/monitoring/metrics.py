@@ -54,8 +54,6 @@ class PerformanceMetrics(msgspec.Struct, frozen=True, kw_only=True):
         From the call of `spawn_agent` to its return, warm and cold together.
     warm_spawn_time, cold_spawn_time : LatencySummary
         The same, apart.
-    spawn_to_answer : LatencySummary
-        To the new agent's first reply, where somebody measured it.
     communication_latency, local_communication_latency : LatencySummary
         From the intended send time to the handler's entry, in another process, and in the same.
     request_time, task_time, publish_time : LatencySummary
@@ -68,7 +66,6 @@ class PerformanceMetrics(msgspec.Struct, frozen=True, kw_only=True):
     spawn_time: LatencySummary
     warm_spawn_time: LatencySummary
     cold_spawn_time: LatencySummary
-    spawn_to_answer: LatencySummary
     communication_latency: LatencySummary
     local_communication_latency: LatencySummary
     request_time: LatencySummary
@@ -180,7 +177,6 @@ class MetricsReader:
             spawn_time=of(Histogram.SPAWN_WARM, Histogram.SPAWN_COLD),
             warm_spawn_time=of(Histogram.SPAWN_WARM),
             cold_spawn_time=of(Histogram.SPAWN_COLD),
-            spawn_to_answer=of(Histogram.SPAWN_TO_ANSWER),
             communication_latency=of(Histogram.COMMUNICATION),
             local_communication_latency=of(Histogram.LOCAL_COMMUNICATION),
             request_time=of(Histogram.REQUEST),
