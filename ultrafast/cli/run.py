@@ -80,8 +80,6 @@ def _run(
     needed = (agents or 0) + HEADROOM
     if config.max_concurrent_agents < needed:
         config = msgspec.structs.replace(config, max_concurrent_agents=needed)
-    # Handlers still running when the job was told to stop have had their time already.
-    config = msgspec.structs.replace(config, shutdown_timeout_s=min(2.0, config.shutdown_timeout_s))
     options = JobOptions(
         tasks_file=tasks, out=out, config=config, agents=agents, fail_fast=fail_fast
     )

@@ -27,6 +27,7 @@ __all__ = ["JobObserver", "JobOptions", "Measure", "run_job"]
 
 _PING_S = 60.0
 _SPAWN_BATCH = 1000
+_LAST_WORDS_S = 2.0
 
 Measure = Callable[[uf.UltraFastAgentManager, int, JobSummary], Awaitable[Any]]
 
@@ -212,6 +213,9 @@ class _Job:
             write_whole(self._options.out / SUMMARY, summary)
             if measure is not None and not self._stop.is_set():
                 measured = await self._until_stopped(measure(manager, len(ids), summary))
+            if self._stop.is_set():
+                # Tasks that are still under way in a worker have had their time already.
+                await manager.shutdown(timeout_s=_LAST_WORDS_S)
         if self._stop.is_set() and not summary.interrupted:
             summary = msgspec.structs.replace(summary, interrupted=True)
             write_whole(self._options.out / SUMMARY, summary)
