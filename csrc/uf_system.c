@@ -199,7 +199,8 @@ void uf_system_abandon(struct uf_system *system)
         uf_pool_flush(&system->values);
     }
     system->joined = false;
-    uf_region_close(&system->region); /* the lock goes with its descriptor: the slot reads as dead */
+    uf_region_close(
+        &system->region); /* the lock goes with its descriptor: the slot reads as dead */
 }
 
 void uf_system_close(struct uf_system *system)
