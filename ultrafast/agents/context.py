@@ -114,21 +114,20 @@ class SystemContext:
         ids = list(self._spawner.live_ids() if agent_ids is None else agent_ids)
         gate = asyncio.Semaphore(512)
 
+        until = asyncio.get_running_loop().time() + timeout_s
+
         async def ping(agent_id: int) -> bool:
             async with gate:
+                left = until - asyncio.get_running_loop().time()
                 try:
                     await self.bus.request(
-                        None, agent_id, None, timeout_s=timeout_s, kind=Kind.PING, priority="high"
+                        None, agent_id, None, timeout_s=left, kind=Kind.PING, priority="high"
                     )
                 except (UltrafastError, TimeoutError):
                     return False
             return True
 
-        try:
-            async with asyncio.timeout(timeout_s):
-                return sum(await asyncio.gather(*map(ping, ids)))
-        except TimeoutError:
-            return 0
+        return sum(await asyncio.gather(*map(ping, ids)))
 
     # --- messages
 

@@ -39,6 +39,7 @@ log = logging.getLogger(__name__)
 
 _START_S: Final = 60.0
 _CHECK_S: Final = 0.5
+_STOP_GRACE_S: Final = 2.0
 _MAX_FAILED_STARTS: Final = 5
 
 # Manager's ends of pipes: a forked child must not keep them open, or workers would not notice that
@@ -172,7 +173,7 @@ class Supervisor:
         return [w.process.pid for w in self._workers if w.process is not None]
 
     async def stop(self, timeout_s: float) -> None:
-        """Stop every worker: by word, after `timeout_s` by SIGTERM, then by SIGKILL."""
+        """Stop every worker: by word, and two seconds after `timeout_s` by SIGKILL."""
         self._stopping = True
         for task in self._tasks:
             task.cancel()
@@ -185,12 +186,10 @@ class Supervisor:
     async def _end(self, worker: _Worker, timeout_s: float) -> None:
         process = worker.process
         assert process is not None
-        for wait_s, action in ((timeout_s + 2.0, process.terminate), (2.0, process.kill)):
-            if await self._exited(process, wait_s):
-                break
-            log.warning("worker %d did not end within %.1f s", worker.index, wait_s)
-            action()
-        else:
+        limit_s = timeout_s + _STOP_GRACE_S
+        if not await self._exited(process, limit_s):
+            log.warning("worker %d did not end within %.1f s and is killed", worker.index, limit_s)
+            process.kill()
             await self._exited(process, 10.0)
         self._forget(worker)
         self._mend(worker)

@@ -72,7 +72,6 @@ class _Worker:
         for kind in self._hello.types:
             host.register(kind)
             parts.spawner.limits[kind.name] = kind.mailbox_capacity
-        loop.add_signal_handler(signal.SIGTERM, self._finish, self._config.shutdown_timeout_s)
         threading.Thread(
             target=self._listen, args=(loop, host, parts.spawner.limits), daemon=True
         ).start()
@@ -130,8 +129,10 @@ def main() -> int:
         level=os.environ.get("ULTRAFAST_LOG", "WARNING").upper(),
         format=f"%(levelname)s worker {os.getpid()} %(name)s: %(message)s",
     )
-    # Ctrl-C reaches the whole foreground group; the manager decides what it means.
+    # Ctrl-C reaches the whole foreground group, and a service manager's SIGTERM every process: what
+    # they mean the manager decides, and its end is told by the pipe.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     pipe = Pipe(socket.socket(fileno=int(sys.argv[1])))
     hello = pipe.receive()
     if not isinstance(hello, Hello):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterable
+from functools import cache
 from typing import Any, Final
 
 import msgspec
@@ -101,7 +102,7 @@ def summarize(counts: Any, total_ns: int, max_ns: int | None = None) -> LatencyS
     count = int(counts.sum())
     if count == 0:
         return LatencySummary(count=0)
-    edges = bucket_upper()
+    edges = _edges()
     cumulated = np.cumsum(counts, dtype=np.uint64)
 
     def quantile(q: float) -> float:
@@ -117,6 +118,12 @@ def summarize(counts: Any, total_ns: int, max_ns: int | None = None) -> LatencyS
         max_ms=top,
         mean_ms=total_ns / count / 1e6,
     )
+
+
+@cache
+def _edges() -> Any:
+    """The buckets' upper edges, in nanoseconds."""
+    return bucket_upper()
 
 
 class _Reading(msgspec.Struct, frozen=True):
