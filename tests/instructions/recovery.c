@@ -124,14 +124,23 @@ static void casualty_free(struct casualty *casualty)
     }
 }
 
-/* One of the points where others see something new: only there is there something to mend. */
-static uint32_t any_change(struct plan *plan, const struct track *track)
+static uint32_t count_changes(const struct track *track)
 {
-    uint32_t at = (uint32_t)any(plan, track->count);
-    while (at > 0 && !track->changed[at]) {
-        at--;
+    uint32_t changes = 0;
+    for (uint32_t k = 0; k < track->count; k++) {
+        changes += track->changed[k];
     }
-    return at;
+    return changes;
+}
+
+/* The n-th point where others see something new: only there is there something new to mend. */
+static uint32_t change_at(const struct track *track, uint32_t n)
+{
+    uint32_t k = 0;
+    while (k + 1 < track->count && (!track->changed[k] || n-- > 0)) {
+        k++;
+    }
+    return k;
 }
 
 /* Kill the first after `at` of its instructions; remember the region. */
@@ -325,6 +334,7 @@ static void one_alive(struct plan *plan, struct casualty *casualty, struct tally
     }
 }
 
+/* deaths: at so many of the operation's changes, spread over it; 0: at all of them. */
 static void sweep_casualty(struct plan *plan, const char *name, uint32_t deaths, struct tally *sum)
 {
     struct casualty casualty;
@@ -337,8 +347,11 @@ static void sweep_casualty(struct plan *plan, const char *name, uint32_t deaths,
     }
     uint64_t before = findings;
     casualty_make(&casualty, name, NULL);
+    uint32_t changes = count_changes(&casualty.track[0]);
+    deaths = deaths == 0 || deaths > changes ? changes : deaths;
     for (uint32_t i = 0; i < deaths; i++) {
-        casualty_die(&casualty, any_change(plan, &casualty.track[0]), &tally);
+        uint32_t n = (uint32_t)((i * changes + any(plan, changes)) / deaths);
+        casualty_die(&casualty, change_at(&casualty.track[0], n), &tally);
         track_make(&track, &mend_first, MENDER);
         killed_recovery(plan, &casualty, &track, &tally, plan->full && i == 0 ? 0 : plan->recovery);
         for (uint32_t beside = 0; beside < BESIDES; beside++) {
@@ -409,7 +422,7 @@ void recovery_sweep(struct plan *plan, struct tally *sum)
         {"table delete, in an extension", "table set, into an extension"},
     };
     for (uint32_t i = 0; i < COUNT_OF(casualties); i++) {
-        sweep_casualty(plan, casualties[i], plan->full ? 4 : 1, sum);
+        sweep_casualty(plan, casualties[i], one_is_enough ? 0 : plan->full ? 4 : 1, sum);
     }
     for (uint32_t i = 0; i < COUNT_OF(pairs); i++) {
         sweep_pair(plan, pairs[i][0], pairs[i][1], plan->full ? 100 : 8, sum);
