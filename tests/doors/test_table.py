@@ -216,6 +216,21 @@ def test_expiry(table: Table) -> None:
     assert table.compare_and_set("s", "here", 3, 0)[0] == EXISTS
 
 
+def test_expired_entries_are_listed_with_the_stamp_to_delete_them_by(table: Table) -> None:
+    for number in range(20):
+        table.set("s", f"k{number}", number, number % 2)  # 1: long over; 0: never
+    found: dict[tuple[str, str], int] = {}
+    cursor: int | None = 0
+    while cursor is not None:
+        cursor, some = table.expired(cursor, 3)
+        found |= {(space, key): stamp for space, key, stamp in some}
+    assert sorted(found) == sorted(("s", f"k{number}") for number in range(1, 20, 2))
+    table.set("s", "k1", "new")  # written again meanwhile
+    gone = [table.delete(*key, stamp) for key, stamp in sorted(found.items())]
+    assert gone == [key != ("s", "k1") for key in sorted(found)]
+    assert table.get("s", "k1") == "new" and table.count() == 11
+
+
 def test_large_values(path: Path) -> None:
     blocks = ((192, 8), (1 << 21, 4))
     with Region.create(path, msgspec.structs.replace(SMALL, value_blocks=blocks)) as region:
