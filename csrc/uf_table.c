@@ -104,10 +104,11 @@ static int extend(struct uf_table *table, uint32_t bucket, uint64_t head)
     uint64_t mine = ((uint64_t)table->me << 32) | (bucket + 1);
     for (uint32_t e = 0; e < table->extensions; e++) {
         uint64_t nobody = 0;
-        /* Acquire: its last (failed) claimer is done with it. Failure: it is taken. */
-        if (atomic_load_explicit(&table->extension_owner[e], memory_order_relaxed) != 0 ||
+        /* Acquire, the load: if it was this bucket's that took it, and is done, the head shows it.
+         * Acquire, the CAS: its last (failed) claimer is done with it. Failure: as the load. */
+        if (atomic_load_explicit(&table->extension_owner[e], memory_order_acquire) != 0 ||
             !atomic_compare_exchange_strong_explicit(&table->extension_owner[e], &nobody, mine,
-                                                     memory_order_acquire, memory_order_relaxed)) {
+                                                     memory_order_acquire, memory_order_acquire)) {
             continue;
         }
         UF_STEP(T7);
@@ -159,14 +160,15 @@ static int insert(struct uf_table *table, struct uf_found *found, uint64_t fresh
         atomic_store_explicit(slot, 0, memory_order_release);
         return UF_BUSY;
     }
-    if (uf_head_extension(found->head) != 0) {
-        /* Relaxed: only whether it changed. Then others inserted or deleted, perhaps this very key. */
-        bool same = atomic_load_explicit(&table->bucket[found->bucket].head,
-                                         memory_order_relaxed) == found->head;
-        return same ? UF_STORE_FULL : UF_BUSY;
+    if (uf_head_extension(found->head) == 0 &&
+        extend(table, found->bucket, found->head) == UF_OK) {
+        return UF_BUSY; /* the head has changed: look again */
     }
-    int status = extend(table, found->bucket, found->head);
-    return status == UF_OK ? UF_BUSY : status;
+    /* Relaxed: only whether it changed. Then others inserted or deleted, perhaps this very key, or gave
+     * the bucket its extension. */
+    bool same = atomic_load_explicit(&table->bucket[found->bucket].head, memory_order_relaxed) ==
+                found->head;
+    return same ? UF_STORE_FULL : UF_BUSY;
 }
 
 static int attempt(struct uf_table *table, const struct uf_key *key, uint64_t now_ns, uint32_t mode,

@@ -29,7 +29,8 @@
  *            V5 head CAS release -> V6 head acquire                            slots below are written
  *            V7 intent store, then slot CAS release -> recovery's acquire      the intent is known
  * ERRORS     MISSING, EXISTS: answers. NO_BLOCK, TOO_BIG: from the pool. STORE_FULL: bucket and
- *            extension are full, or no extension is left. BUSY. INVALID: key too long.
+ *            extension are full, or no extension is left: one that another writer is giving to this
+ *            bucket just now is not waited for. BUSY. INVALID: key too long.
  * SOURCE     One line a bucket, reads that write nothing: David, Guerraoui & Trigonakis 2015 (CLHT).
  *            Whole reads by version, data as atomics: Boehm 2012. The range reduction: Lemire 2019.
  *
