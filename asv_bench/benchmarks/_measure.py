@@ -3,6 +3,9 @@
 `run_rivals` is for what takes nanoseconds to microseconds: each rival's statement is compiled into
 a loop of its own, so that no rival warms or spoils the interpreter's caches of another. `summary`
 is for what is slow enough to be timed one by one. `reports` makes asv's `track_*` functions.
+asv's own `time_*` run a benchmark's setup before each call, and so time the first call in a new
+region: hence none here.
+
 Stands on the standard library, because asv imports it often; knows nothing of what is measured.
 """
 
@@ -15,7 +18,7 @@ import random
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from itertools import repeat
-from statistics import median
+from statistics import fmean, median
 from time import perf_counter_ns
 from typing import Any, NamedTuple
 
@@ -83,13 +86,14 @@ class Times(NamedTuple):
 
     Attributes
     ----------
-    p50, p99, largest : float
+    mean, p50, p99, largest : float
     samples : int
         That `p99` and `largest` were read off.
     ratio : float
         `p50` over the floor's; NaN where there was no floor.
     """
 
+    mean: float
     p50: float
     p99: float
     largest: float
@@ -164,8 +168,9 @@ def run_rivals(
     Notes
     -----
     `p50` is the median over turns of many runs each, less the median of an empty loop's turns: the
-    clock is read twice a turn, so it costs next to nothing. To `p99` and `largest` each run was
-    timed by itself, and the cost of reading the clock is in them. The garbage collector is off.
+    clock is read twice a turn, so it costs next to nothing. `mean` is likewise of turns. To `p99`
+    and `largest` each run was timed by itself, and the cost of reading the clock is in them. The
+    garbage collector is off.
     """
     empty = Rival("pass", {})
     entrants = {key: _Entrant(rival) for key, rival in rivals.items()}
@@ -191,9 +196,12 @@ def run_rivals(
     for key, entrant in entrants.items():
         per = entrant.rival.per
         p50 = (median(entrant.burst_times) - loop_ns) / per
+        mean = (fmean(entrant.burst_times) - fmean(loop.burst_times)) / per
         singles = summary(entrant.single_times)
         ratio = p50 / floor_ns if floor_ns > 0 else float("nan")
-        found[key] = Times(p50, singles.p99 / per, singles.largest / per, singles.samples, ratio)
+        found[key] = Times(
+            mean, p50, singles.p99 / per, singles.largest / per, singles.samples, ratio
+        )
     return found
 
 
@@ -203,7 +211,7 @@ def summary(samples_ns: Sequence[int]) -> Times:
         raise ValueError("no samples were taken")
     ordered = sorted(samples_ns)
     p50, p99 = (ordered[math.ceil(share * len(ordered)) - 1] for share in (0.5, 0.99))
-    return Times(p50, p99, ordered[-1], len(ordered))
+    return Times(fmean(ordered), p50, p99, ordered[-1], len(ordered))
 
 
 _UNITS = {"ns": 1.0, "us": 1e3, "ms": 1e6}
@@ -230,6 +238,7 @@ def reports(unit: str, *, to_floor: bool = False) -> Callable[[type], type]:
     def add(cls: type) -> type:
         scale = _UNITS[unit]
         tracks = [
+            tracker("track_mean", unit, lambda times: times.mean / scale),
             tracker("track_p50", unit, lambda times: times.p50 / scale),
             tracker("track_p99", unit, lambda times: times.p99 / scale),
             tracker("track_max", unit, lambda times: times.largest / scale),

@@ -47,13 +47,20 @@ del agents[agent]
 
 @reports("ns", to_floor=True)
 class Record:
-    """`life` is a record's whole life in five calls, `claimed life` one of a warm agent in seven.
-
-    With `records` - 10 of them in use by others.
+    """`life` is a record's whole life in five calls, `claimed life` one of a warm agent in seven;
+    `tally` is one pass over all records. All but ten `records` are in use by others.
     """
 
     params = (
-        ("life", "claimed life", "route", "look", "handled", "life of an object in a dict"),
+        (
+            "life",
+            "claimed life",
+            "route",
+            "look",
+            "handled",
+            "tally",
+            "life of an object in a dict",
+        ),
         (1_000, 100_000),
     )
     param_names = ("call", "records")
@@ -95,26 +102,6 @@ def _rivals(agents: Agents, kind: int, used: int) -> dict[str, Rival]:
         "route": Rival("route(agent)", {"route": agents.route, "agent": used}),
         "look": Rival("look(agent)", {"look": agents.look, "agent": used}),
         "handled": Rival("handled(0, False, 1)", {"handled": agents.handled}),
+        "tally": Rival("tally()", {"tally": agents.tally}),
         "life of an object in a dict": Rival(_OBJECT, things),
     }
-
-
-class Mean:
-    """By asv's own clockwork; `tally` is one pass over all records."""
-
-    params = (1_000, 100_000)
-    param_names = ("records",)
-
-    def setup(self, records: int) -> None:
-        self.stack = ExitStack()
-        self.agents = Agents(self.stack.enter_context(region(agents=records)))
-        self.agent = self.agents.new(self.agents.type("bench"), 0, 2, STARTING, NO_LIMIT, 0, 1)
-
-    def teardown(self, records: int) -> None:
-        self.stack.close()
-
-    def time_route(self, records: int) -> None:
-        self.agents.route(self.agent)
-
-    def time_tally(self, records: int) -> None:
-        self.agents.tally()

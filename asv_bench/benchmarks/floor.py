@@ -5,8 +5,6 @@ Everything else through a door includes this much. The ratios elsewhere are to `
 
 from __future__ import annotations
 
-from contextlib import ExitStack
-
 from ultrafast.core import Queues, Table
 
 from ._measure import Rival, Times, reports, run_rivals
@@ -38,20 +36,3 @@ class EmptyCall:
                 ("len([])",): Rival("len(empty)", {"empty": []}),
             }
             return run_rivals(rivals, floor=rivals[("door noop(int)",)])
-
-
-class Mean:
-    """The same by asv's own clockwork, which includes its loop."""
-
-    def setup(self) -> None:
-        self.stack = ExitStack()
-        self.noop = Queues(self.stack.enter_context(region())).noop
-
-    def teardown(self) -> None:
-        self.stack.close()
-
-    def time_door_noop(self) -> None:
-        self.noop(0)
-
-    def time_python_function(self) -> None:
-        nothing(0)

@@ -18,14 +18,22 @@ _LATENCY_NS = 123_456
 
 @reports("ns", to_floor=True)
 class Record:
-    """`record_many` is per value, of 1,000 a call."""
+    """`record_many` is per value, of 1,000 a call; `read` sums a histogram over 16 shards."""
 
-    params = ("record", "record_many", "add", "list.append", "Counter[name] += 1")
+    params = (
+        "record",
+        "record_many",
+        "add",
+        "read",
+        "read_counter",
+        "list.append",
+        "Counter[name] += 1",
+    )
     param_names = ("call",)
 
     def setup_cache(self) -> dict[tuple[str], Times]:
         with ExitStack() as stack:
-            place = stack.enter_context(region())
+            place = stack.enter_context(region(shards=16))
             metrics = Metrics(place)
             draw = random.Random(4)
             values = array("Q", (draw.randrange(100, 10_000_000) for _ in range(_MANY)))
@@ -41,6 +49,10 @@ class Record:
                     per=_MANY,
                 ),
                 ("add",): Rival("add(counter)", {"add": metrics.add, "counter": 0}),
+                ("read",): Rival("read(hist)", {"read": metrics.read, "hist": 3}),
+                ("read_counter",): Rival(
+                    "read(counter)", {"read": metrics.read_counter, "counter": 0}
+                ),
                 ("list.append",): Rival(
                     "append(value)",
                     {"append": seen.append, "value": _LATENCY_NS},
@@ -53,26 +65,3 @@ class Record:
             }
             floor = Rival("noop(index)", {"noop": Queues(place).noop, "index": 0})
             return run_rivals(rivals, floor=floor)
-
-
-class Mean:
-    """By asv's own clockwork; `read` sums the shards of all processes."""
-
-    params = (1, 16)
-    param_names = ("shards",)
-
-    def setup(self, shards: int) -> None:
-        self.stack = ExitStack()
-        self.metrics = Metrics(self.stack.enter_context(region(shards=shards)))
-
-    def teardown(self, shards: int) -> None:
-        self.stack.close()
-
-    def time_record(self, shards: int) -> None:
-        self.metrics.record(3, _LATENCY_NS)
-
-    def time_add(self, shards: int) -> None:
-        self.metrics.add(0)
-
-    def time_read(self, shards: int) -> None:
-        self.metrics.read(3)

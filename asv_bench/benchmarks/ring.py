@@ -17,7 +17,7 @@ from typing import Any
 
 from ultrafast.core import Queues, Receiver, Region
 from ultrafast.core._region import ROLE_CLIENT
-from ultrafast.core._status import OK
+from ultrafast.core._status import FULL, NO_BLOCK, OK
 
 from ._measure import QUICK, Rival, Times, quicker, reports, run_rivals
 from ._places import SPAWN, Passed, peer, region
@@ -148,48 +148,34 @@ def _company(stack: ExitStack, payload: bytes) -> dict[str, Rival]:
     return rivals
 
 
+@reports("ns", to_floor=True)
 class Refused:
-    """What a full lane costs the sender: an answer, no wait."""
+    """What a refusal costs the sender of 64 bytes: an answer, no wait."""
 
-    params = (64, 1_024)
-    param_names = ("capacity",)
+    params = ("full lane", "exhausted pool")
+    param_names = ("why",)
 
-    def setup(self, capacity: int) -> None:
-        self.stack = ExitStack()
-        self.queues = Queues(self.stack.enter_context(region(queue_capacity=capacity)))
-        self.index = self.queues.open("bench")
-        while self.queues.send(self.index, 2, b"") == OK:
-            pass
-
-    def teardown(self, capacity: int) -> None:
-        self.stack.close()
-
-    def time_send_to_a_full_lane(self, capacity: int) -> None:
-        self.queues.send(self.index, 2, b"")
-
-
-class Mean:
-    """A handle and a payload by asv's own clockwork."""
-
-    params = (64, 1_024, 65_536)
-    param_names = ("payload_bytes",)
-
-    def setup(self, payload_bytes: int) -> None:
-        self.stack = ExitStack()
-        self.queues = Queues(self.stack.enter_context(region()))
-        self.index = self.queues.open("bench")
-        self.take = Receiver(self.queues, self.index).take
-        self.payload = bytes(payload_bytes)
-
-    def teardown(self, payload_bytes: int) -> None:
-        self.stack.close()
-
-    def time_echo(self, payload_bytes: int) -> None:
-        self.queues.echo(self.index)
-
-    def time_send_take_release(self, payload_bytes: int) -> None:
-        self.queues.send(self.index, 2, self.payload)
-        self.take(1)[0].release()
+    def setup_cache(self) -> dict[tuple[str], Times]:
+        with ExitStack() as stack:
+            short = Queues(stack.enter_context(region(queue_capacity=64)))
+            poor = Queues(stack.enter_context(region(message_blocks=((256, 512),))))
+            payload = bytes(64)
+            rivals = {}
+            for why, status, queues in (
+                ("full lane", FULL, short),
+                ("exhausted pool", NO_BLOCK, poor),
+            ):
+                index = queues.open("bench")
+                while queues.send(index, 2, payload) == OK:
+                    pass
+                if queues.send(index, 2, payload) != status:
+                    raise RuntimeError(f"what ended the filling was not a {why}")
+                rivals[(why,)] = Rival(
+                    "send(index, 2, payload)",
+                    {"send": queues.send, "index": index, "payload": payload},
+                )
+            floor = Rival("noop(at)", {"noop": short.noop, "at": 0})
+            return run_rivals(rivals, floor=floor)
 
 
 # --- between processes

@@ -68,25 +68,3 @@ class GetAndSet:
                     rivals[call, name] = rival
             floor = Rival("noop(index)", {"noop": Queues(place).noop, "index": 0})
             return run_rivals(rivals, floor=floor)
-
-
-class Mean:
-    """By asv's own clockwork."""
-
-    params = tuple(_VALUES)
-    param_names = ("value",)
-
-    def setup(self, value: str) -> None:
-        self.stack = ExitStack()
-        self.store = UltraFastMemoryStore(Table(self.stack.enter_context(region(**_SIZES))))
-        self.value = _VALUES[value]
-        self.store.set("bench", "key", self.value)
-
-    def teardown(self, value: str) -> None:
-        self.stack.close()
-
-    def time_get(self, value: str) -> None:
-        self.store.get("bench", "key")
-
-    def time_set(self, value: str) -> None:
-        self.store.set("bench", "key", self.value)

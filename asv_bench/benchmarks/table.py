@@ -132,27 +132,3 @@ def _writes(table: Table, plain: dict[tuple[str, str], bytes], keys: list[str]) 
         "dict insert": Rival("plain[space, step()] = value", theirs, before=without, count=_FRESH),
         "dict delete": Rival("del plain[space, step()]", theirs, before=within, count=_FRESH),
     }
-
-
-class Mean:
-    """By asv's own clockwork."""
-
-    params = (1_000, 100_000)
-    param_names = ("entries",)
-
-    def setup(self, entries: int) -> None:
-        self.stack = ExitStack()
-        self.table, _ = _filled(self.stack, entries)
-        self.key = _keys(entries)[entries // 2]
-
-    def teardown(self, entries: int) -> None:
-        self.stack.close()
-
-    def time_get(self, entries: int) -> None:
-        self.table.get(_SPACE, self.key)
-
-    def time_miss(self, entries: int) -> None:
-        self.table.get(_SPACE, "no such key")
-
-    def time_overwrite(self, entries: int) -> None:
-        self.table.set(_SPACE, self.key, _VALUE)
