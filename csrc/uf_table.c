@@ -160,8 +160,7 @@ static int insert(struct uf_table *table, struct uf_found *found, uint64_t fresh
         atomic_store_explicit(slot, 0, memory_order_release);
         return UF_BUSY;
     }
-    if (uf_head_extension(found->head) == 0 &&
-        extend(table, found->bucket, found->head) == UF_OK) {
+    if (uf_head_extension(found->head) == 0 && extend(table, found->bucket, found->head) == UF_OK) {
         return UF_BUSY; /* the head has changed: look again */
     }
     /* Relaxed: only whether it changed. Then others inserted or deleted, perhaps this very key, or gave
