@@ -125,19 +125,22 @@ int uf_agent_new(struct uf_agents *agents, uint32_t type, uint32_t worker, uint3
     return UF_NO_AGENT_SLOT;
 }
 
-static void give_hint(struct uf_agents *agents, uint32_t type, uint32_t slot)
+/* False: there is no room for it, and the type's row says so. */
+static bool give_hint(struct uf_agents *agents, uint32_t type, uint32_t slot)
 {
     struct uf_ring ring = warm_ring(agents, type);
     uint32_t handle = slot + 1;
-    if (uf_ring_push(&ring, &handle, 1) != 1) {
-        /* Full, with hints that lie perhaps. Release: whoever finds the bit finds the agent warm. */
-        atomic_fetch_or_explicit(&type_row(agents, type)->state, TYPE_UNHINTED,
-                                 memory_order_release);
+    if (uf_ring_push(&ring, &handle, 1) == 1) {
+        return true;
     }
+    /* Full, with hints that lie perhaps. Release: whoever finds the bit finds the agent warm. */
+    atomic_fetch_or_explicit(&type_row(agents, type)->state, TYPE_UNHINTED, memory_order_release);
+    return false;
 }
 
 /* Give hints again at warm agents that have none: the ring was too full for them, or who was to give
- * or to use them died. Called when the ring is empty. False: none was lost. */
+ * or to use them died. Called when the ring is empty. False: none was given; the ring may be full of
+ * claims that another process has not cleared yet, or will not, and is not waited for. */
 static bool find_unhinted(struct uf_agents *agents, uint32_t type)
 {
     struct uf_type *row = type_row(agents, type);
@@ -153,7 +156,9 @@ static bool find_unhinted(struct uf_agents *agents, uint32_t type)
     for (uint32_t slot = 0; slot < agents->count; slot++) {
         uint64_t word = atomic_load_explicit(&agents->record[slot].word, memory_order_relaxed);
         if (state_of(word) == UF_AGENT_WARM && type_of(word) == type) {
-            give_hint(agents, type, slot);
+            if (!give_hint(agents, type, slot)) {
+                break;
+            }
             found = true;
         }
     }

@@ -247,5 +247,6 @@ void explore_poll(uint32_t pipe)
     learn(pipe_bytes[pipe] != 0);
     trace(FROM, NULL, "kernel", pipe_bytes[pipe], "poll of pipe", pipe);
     if (pipe_bytes[pipe] == 0) {
+        sleep_on(&pipe_bytes[pipe]);
     }
 }
