@@ -201,10 +201,10 @@ static void finish_queue(void)
 static const struct explore_check checks[] = {
     BELL("bell-futex", setup, finish_all, .body = {send_futex, receive_1_futex}),
     BELL("bell-futex-2-senders", setup, finish_all,
-         .body = {send_futex, send_futex, receive_2_futex}, .usual = {3, 3}, .deep = {0, 4}),
+         .body = {send_futex, send_futex, receive_2_futex}, .usual = {2, 3}, .deep = {3, 3}),
     BELL("bell-pipe", setup, finish_all, .body = {send_pipe, receive_1_pipe}),
     BELL("bell-pipe-2-senders", setup, finish_all, .body = {send_pipe, send_pipe, receive_2_pipe},
-         .usual = {3, 3}, .deep = {0, 4}),
+         .usual = {2, 3}, .deep = {3, 3}),
     BELL("bell-sender-dies", setup, finish_all, .body = {send_futex, receive_or_mourn}, .mortal = 1,
          .slices = true),
     BELL("bell-queue", setup_queue, finish_queue, .body = {send_queue, receive_queue},

@@ -10,6 +10,8 @@ static uint32_t refused_ever;
 
 static void setup(uint32_t blocks, uint32_t cache)
 {
+    memset(got, 0, sizeof got);
+    memset(refused, 0, sizeof refused);
     seats_pool(blocks, cache);
     used = explore_alloc(BLOCKS_MAX * sizeof *used);
     explore_name(used, "used");
@@ -147,13 +149,13 @@ static const struct explore_check checks[] = {
          .finish = finish, .after = some_refused),
     POOL("pool-enough", .setup = setup_2, .body = {take_give, take_give}, .finish = enough_for_all),
     POOL("pool-enough-for-3", .setup = setup_3, .body = {take_give, take_give, take_give},
-         .finish = enough_for_all, .usual = {0, 2}, .deep = {0, 4}),
+         .finish = enough_for_all, .usual = {1, 2}, .deep = {0, 3}),
     POOL("pool-cached", .setup = setup_2_cached, .body = {take_give_flush, take_two_give_two},
          .finish = finish),
     POOL("pool-misused", .setup = setup_1, .body = {take_give_misused, take_give},
          .finish = finish),
     POOL("pool-death", .setup = setup_2, .body = {take_give_twice, take_give, mend},
-         .finish = finish, .mortal = 1, .mourners = 4, .usual = {0, 3}),
+         .finish = finish, .mortal = 1, .mourners = 4, .usual = {0, 2}, .deep = {0, 3}),
 };
 
 int main(int argc, char **argv)

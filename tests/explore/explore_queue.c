@@ -33,6 +33,7 @@ static uint32_t freed_ever;
 static void setup(uint32_t capacity, uint32_t blocks)
 {
     memset(log_of, 0, sizeof log_of);
+    memset(seen, 0, sizeof seen);
     seats_pool(blocks, 0);
     seats_queues(1, capacity);
     explore_keep(log_of, sizeof log_of);
@@ -330,8 +331,8 @@ static const struct explore_check checks[] = {
     QUEUE("queue-recoverer-dies", finish_dead, .setup = setup_dead,
           .body = {mend_outsider, mend_both}, .mortal = 1, .mourners = 2),
     QUEUE("queue-recoverer-dies-beside", finish_dead, .setup = setup_dead,
-          .body = {mend_outsider, mend_both, take_1}, .mortal = 1, .mourners = 2, .usual = {2, 2},
-          .deep = {0, 4}),
+          .body = {mend_outsider, mend_both, take_1}, .mortal = 1, .mourners = 2, .usual = {2, 1},
+          .deep = {2, 2}),
 };
 
 int main(int argc, char **argv)

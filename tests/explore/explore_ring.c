@@ -33,6 +33,7 @@ static uint32_t empties_seen;
 
 static void setup_at(uint32_t capacity, uint64_t position)
 {
+    memset(log_of, 0, sizeof log_of);
     CHECK_EQ(uf_ring_open(&ring, explore_alloc(uf_ring_bytes(capacity)), capacity), UF_OK);
     uf_ring_init(&ring, position);
     payload = explore_alloc(HANDLES * sizeof *payload);
@@ -232,6 +233,13 @@ static void finish(void)
     }
 }
 
+/* Both messages have room, wherever the hints are. */
+static void finish_room(void)
+{
+    CHECK_EQ(log_of[0].refused + log_of[1].refused, 0);
+    finish();
+}
+
 static void both_answers(void)
 {
     CHECK(fulls_seen > 0);
@@ -257,6 +265,13 @@ static const struct explore_check checks[] = {
          .body = {honest_send_1, honest_send_1, honest_receive_2}),
     RING("ring-honest-1x2", .setup = setup_1,
          .body = {honest_send_2, honest_receive_1, honest_receive_1}),
+    RING("ring-passing", .setup = setup_2,
+         .body = {honest_send_2, honest_receive_1, honest_receive_1}),
+    {.name = "ring-room",
+     .setup = setup_2,
+     .body = {send_1, send_1},
+     .finish = finish_room,
+     .minimum = 10},
     RING("ring-sender-dies", .setup = setup_2, .body = {send_1, send_2, receive_2}, .mortal = 1),
     RING("ring-two-senders-die", .setup = setup_1, .body = {send_2, send_1, receive_2},
          .mortal = 3),

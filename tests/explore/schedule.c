@@ -432,7 +432,9 @@ static double now_s(void)
     return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
-static void run_check(const struct explore_check *which, const struct explore_bounds *wanted)
+/* `own`: with the check's own bounds, so that it must have explored what it should. */
+static void run_check(const struct explore_check *which, const struct explore_bounds *wanted,
+                      bool own)
 {
     uint64_t whole = 0;
     uint64_t pruned = 0;
@@ -462,11 +464,11 @@ static void run_check(const struct explore_check *which, const struct explore_bo
         pruned += how == SEEN_BEFORE;
     } while (another());
     report_check(which->name, whole, pruned, seen_count, steps_sum, now_s() - began);
-    if (whole == 0 || whole + pruned < which->minimum) {
+    if (whole == 0 || (own && whole + pruned < which->minimum)) {
         explore_fail(__FILE__, __LINE__, "the check explored as many executions as it should",
                      (long long)(whole + pruned), (long long)which->minimum);
     }
-    if (which->after != NULL) {
+    if (own && which->after != NULL) {
         which->after();
     }
     for (uint32_t i = 0; i < keeps; i++) {
@@ -514,9 +516,9 @@ int explore_main(int argc, char **argv, const struct explore_check *checks, size
         }
         bool deep = option(argc, argv, "--deep", NULL);
         struct explore_bounds wanted = deep ? checks[c].deep : checks[c].usual;
-        option(argc, argv, "--stale", &wanted.stale);
-        option(argc, argv, "--preemptions", &wanted.preemptions);
-        run_check(&checks[c], &wanted);
+        bool stale = option(argc, argv, "--stale", &wanted.stale);
+        bool preemptions = option(argc, argv, "--preemptions", &wanted.preemptions);
+        run_check(&checks[c], &wanted, !stale && !preemptions);
         ran++;
     }
     return ran == 0;
