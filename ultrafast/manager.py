@@ -29,7 +29,7 @@ from ultrafast.bus.events import EnhancedEventBus
 from ultrafast.config import Config
 from ultrafast.core import Region, now_ns
 from ultrafast.core.leftovers import region_path, remove_leftovers, remove_region
-from ultrafast.errors import RegionExists, RegionNoSpace
+from ultrafast.errors import RegionExists, RegionNoSpace, WorkerFailed
 from ultrafast.monitoring.metrics import MetricsReader, PerformanceMetrics
 from ultrafast.monitoring.validator import PerformanceValidator, ValidationReport
 from ultrafast.sizing import region_sizes
@@ -185,19 +185,15 @@ class UltraFastAgentManager(SystemContext):
 
     async def _send_type(self, name: str) -> None:
         kind = self._types[name]
-
-        def by_value() -> AgentType:
-            return describe(
-                name,
-                self._classes[name],
-                mailbox_capacity=kind.mailbox_capacity,
-                by_value=True,
-            )
-
         if self._host is not None:
             self._host.register(kind)
         assert self._supervisor is not None
-        await self._supervisor.register(kind, by_value)
+        await self._supervisor.register(kind)
+
+    def _by_value(self, name: str) -> AgentType:
+        """The type as a worker gets it that can't import its class."""
+        capacity = self._types[name].mailbox_capacity
+        return describe(name, self._classes[name], mailbox_capacity=capacity, by_value=True)
 
     # --- the system's life
 
@@ -240,6 +236,7 @@ class UltraFastAgentManager(SystemContext):
             parts.bus,
             config,
             self._types,
+            self._by_value,
             self._environment,
             self.events.emit_soon,
         )
@@ -323,7 +320,12 @@ class UltraFastAgentManager(SystemContext):
         ticks = 0
         while True:
             await asyncio.sleep(_POOL_TICK_S)
-            if not self._unsent:
+            if self._unsent:
+                try:
+                    await self._send_types()
+                except WorkerFailed as error:
+                    log.error("%s", error)
+            else:
                 self._pools.tick()
             if self._host is not None:
                 self._host.sweep()

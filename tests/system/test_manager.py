@@ -400,3 +400,47 @@ def test_a_task_is_executed_by_its_agents_worker_and_cached_for_all() -> None:
                 await body(m)
 
         asyncio.run(main())
+
+
+def test_a_class_that_workers_cannot_import_is_sent_by_value_before_and_after_the_start(
+    tmp_path: Any,
+) -> None:
+    (tmp_path / "hidden").mkdir()
+    (tmp_path / "hidden" / "concealed.py").write_text(
+        "import ultrafast as uf\n"
+        "class Concealed(uf.Agent):\n"
+        "    def on_message(self, message):\n"
+        "        return message.body + 1\n"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(
+        textwrap.dedent(
+            """
+            import asyncio, importlib.util, sys
+            import ultrafast as uf
+
+            spec = importlib.util.spec_from_file_location("concealed", sys.argv[1])
+            module = importlib.util.module_from_spec(spec)
+            sys.modules["concealed"] = module
+            spec.loader.exec_module(module)
+
+            async def main():
+                manager = uf.UltraFastAgentManager(uf.Config(workers=2))
+                manager.register("before", module.Concealed, pre_warm=2)
+                async with manager:
+                    manager.register("after", module.Concealed, pre_warm=2)
+                    manager.statistics()
+                    ids = [await manager.spawn_agent(t) for t in ("before", "after") * 2]
+                    print([await manager.request(None, agent, n) for n, agent in enumerate(ids)])
+
+            asyncio.run(main())
+            """
+        )
+    )
+    done = subprocess.run(
+        [sys.executable, script, tmp_path / "hidden" / "concealed.py"],
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    assert (done.stdout, done.stderr, done.returncode) == ("[1, 2, 3, 4]\n", "", 0)

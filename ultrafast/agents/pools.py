@@ -17,6 +17,7 @@ from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.wire import Kind, Operation
 from ultrafast.config import AgentPoolConfig
 from ultrafast.core._agents import BUILDING, WARM
+from ultrafast.errors import AgentTypeUnknown
 
 __all__ = ["PoolKeeper", "PoolState"]
 
@@ -93,7 +94,10 @@ class PoolKeeper:
         tally = self._endpoint.agents.tally()
         states = {}
         for name, pool in self._pools.items():
-            number = self._spawner.type_of(name)
+            try:
+                number = self._spawner.type_of(name)
+            except AgentTypeUnknown:
+                continue  # registered just now: no worker knows it yet
             states[name] = PoolState(
                 target=pool.target,
                 warm=int(tally[number, WARM]),

@@ -86,6 +86,9 @@ class _Worker:
         self.restarts = 0
         self.failed_starts = 0
         self.error: str | None = None
+        # Types that it could not import and has yet to learn by value, and all it was told so.
+        self.unknown: set[str] = set()
+        self.by_value: set[str] = set()
 
 
 class Supervisor:
@@ -98,6 +101,8 @@ class Supervisor:
     config : Config
     types : dict
         Registered agent types by name; read at every start of a worker.
+    by_value : callable
+        Gives a type by its name for workers that can't import its class.
     api_key : str or None
         Given to workers in their environment.
     on_event : callable
@@ -110,6 +115,7 @@ class Supervisor:
         bus: UltraFastCommunicationBus,
         config: Config,
         types: dict[str, AgentType],
+        by_value: Callable[[str], AgentType],
         environment: dict[str, str],
         on_event: Callable[[str, Any], object],
     ) -> None:
@@ -118,10 +124,12 @@ class Supervisor:
         self._bus = bus
         self._config = config
         self._types = types
+        self._by_value = by_value
         self._environment = environment
         self._on_event = on_event
         self._workers = [_Worker(index) for index in range(config.workers or 0)]
-        self._acks: dict[str, list[asyncio.Future[str | None]]] = {}
+        # Who has yet to say that it knows a type: by the type's name, then the worker's index.
+        self._acks: dict[str, dict[int, asyncio.Future[str | None]]] = {}
         self._stopping = False
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -139,19 +147,11 @@ class Supervisor:
         await asyncio.gather(*(self._await_ready(worker) for worker in self._workers))
         self._keep(self._watch())
 
-    async def register(self, kind: AgentType, fallback: Callable[[], AgentType]) -> None:
-        """Tell every worker about a type and wait until all know it.
-
-        Parameters
-        ----------
-        fallback : callable
-            Gives the type by value, for workers that can't import it by name.
-        """
+    async def register(self, kind: AgentType) -> None:
+        """Tell every worker about a type and wait until all know it; by value, if need be."""
         errors = await self._tell(kind)
         if errors and kind.how == "name":
-            kind = fallback()
-            self._types[kind.name] = kind
-            errors = await self._tell(kind)
+            errors = await self._tell(self._by_value(kind.name))
         if errors:
             raise WorkerFailed(errors[0])
 
@@ -225,6 +225,8 @@ class Supervisor:
         _pipes.add(worker.pipe)
         worker.slot = None
         worker.error = None
+        worker.unknown.clear()
+        worker.by_value = {kind.name for kind in self._types.values() if kind.how == "value"}
         worker.ready = self._loop.create_future()
         worker.pidfd = os.pidfd_open(worker.process.pid)
         worker.pipe.send(
@@ -264,35 +266,57 @@ class Supervisor:
             if isinstance(frame, Ready):
                 worker.slot = frame.slot
                 worker.failed_starts = 0
-                if worker.ready is not None and not worker.ready.done():
-                    worker.ready.set_result(None)
                 self._on_event(
                     "worker.started", {"worker": worker.index, "restored": frame.restored}
                 )
             elif isinstance(frame, Registered):
-                for ack in self._acks.get(frame.name, ()):
-                    if not ack.done():
-                        ack.set_result(frame.error)
-                        break
+                self._acknowledged(worker, pipe, frame)
             elif isinstance(frame, Failed):
                 worker.error = frame.error
+        done = worker.slot is not None and not worker.unknown
+        if done and worker.ready is not None and not worker.ready.done():
+            worker.ready.set_result(None)
+
+    def _acknowledged(self, worker: _Worker, pipe: Pipe, frame: Registered) -> None:
+        """A worker knows a type, or can't load it: then it is told by value, if it was not yet."""
+        ack = self._acks.get(frame.name, {}).get(worker.index)
+        if ack is not None and not ack.done():
+            ack.set_result(frame.error)
+            return
+        if frame.error is None:
+            worker.unknown.discard(frame.name)
+            return
+        if frame.name in worker.by_value:
+            worker.unknown.discard(frame.name)
+            log.error("worker %d: %s", worker.index, frame.error)
+            return
+        worker.by_value.add(frame.name)
+        worker.unknown.add(frame.name)
+        self._types[frame.name] = self._by_value(frame.name)
+        self._send(pipe, Register(kind=self._types[frame.name]))
+
+    def _send(self, pipe: Pipe, frame: Register) -> None:
+        """Send whole, which may wait for the worker to read."""
+        pipe.socket.setblocking(True)
+        pipe.send(frame)
+        pipe.socket.setblocking(False)
 
     async def _tell(self, kind: AgentType) -> list[str]:
         """Register a type with every worker: the errors of those that refused it."""
         self._types[kind.name] = kind
         told = [w for w in self._workers if w.pipe is not None and w.slot is not None]
-        acks: list[asyncio.Future[str | None]] = [self._loop.create_future() for _ in told]
+        acks = {worker.index: self._loop.create_future() for worker in told}
         self._acks[kind.name] = acks
         for worker in told:
-            assert worker.pipe is not None
-            worker.pipe.socket.setblocking(True)
-            worker.pipe.send(Register(kind=kind))
-            worker.pipe.socket.setblocking(False)
-        done, waiting = await asyncio.wait(acks, timeout=_START_S) if acks else (set(), set())
+            if worker.pipe is not None:
+                self._send(worker.pipe, Register(kind=kind))
+        waiting: set[asyncio.Future[str | None]] = set()
+        if acks:
+            _, waiting = await asyncio.wait(acks.values(), timeout=_START_S)
         del self._acks[kind.name]
         if waiting:
             return [f"{len(waiting)} workers did not learn type {kind.name!r} in {_START_S:g} s"]
-        return [error for ack in done if (error := ack.result()) is not None]
+        return [error for ack in acks.values() if (error := ack.result()) is not None]
 
     # --- deaths
 
@@ -354,10 +378,9 @@ class Supervisor:
         """Recover the slots of whoever died; a worker that never said its slot has one too."""
         worker.slot = None
         for acks in self._acks.values():
-            for ack in acks:
-                if not ack.done():
-                    ack.set_result(None)
-                    break
+            ack = acks.get(worker.index)
+            if ack is not None and not ack.done():
+                ack.set_result(None)  # its successor is told at its start
         self.recover_dead()
 
     def recover_dead(self) -> list[Recovery]:

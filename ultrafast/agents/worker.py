@@ -70,8 +70,7 @@ class _Worker:
             executor_factory(self._config, parts.store, self._hello.concurrency),
         )
         for kind in self._hello.types:
-            host.register(kind)
-            parts.spawner.limits[kind.name] = kind.mailbox_capacity
+            self._told(Register(kind=kind), host, parts.spawner.limits)
         threading.Thread(
             target=self._listen, args=(loop, host, parts.spawner.limits), daemon=True
         ).start()
