@@ -33,7 +33,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # Which programs look at a source, the likeliest first.
 PROGRAMS = {
     "uf_bits": ["pool", "agents", "queue"],
-    "uf_pool": ["pool", "queue", "table"],
+    "uf_pool": ["pool", "queue"],
     "uf_ring": ["ring", "bell", "queue", "agents"],
     "uf_queue": ["queue", "bell"],
     "uf_recover": ["queue", "bell"],

@@ -243,30 +243,33 @@ static void some_freed(void)
     CHECK(freed_ever > 0 && hinted_ever > 0);
 }
 
-#define AGENTS(title, begin, end, ...)                                                             \
-    {.name = title, .minimum = 10, .setup = begin, .finish = end, __VA_ARGS__}
+#define AGENTS(title, least, begin, end, ...)                                                      \
+    {.name = title, .minimum = least, .setup = begin, .finish = end, __VA_ARGS__}
 
 static const struct explore_check checks[] = {
-    AGENTS("agents-two-claimers", setup_warm, finish_one, .body = {claim, claim}),
-    AGENTS("agents-three-claimers", setup_warm, finish_one, .body = {claim, claim, claim},
+    AGENTS("agents-two-claimers", 210, setup_warm, finish_one, .body = {claim, claim}),
+    AGENTS("agents-three-claimers", 6300, setup_warm, finish_one, .body = {claim, claim, claim},
            .usual = {2, 2}, .deep = {3, 3}),
-    AGENTS("agents-make-claim", setup_none_1, finish_any, .body = {make_warm, claim_if_published}),
-    AGENTS("agents-two-makers", setup_none, finish_any, .body = {make_warm, make_warm},
+    AGENTS("agents-make-claim", 63, setup_none_1, finish_any,
+           .body = {make_warm, claim_if_published}),
+    AGENTS("agents-two-makers", 13000, setup_none, finish_any, .body = {make_warm, make_warm},
            .usual = {0, 4}),
-    AGENTS("agents-full-of-hints", setup_warm_2, finish_any, .body = {make_warm, claim, claim},
-           .usual = {2, 2}, .deep = {3, 3}),
-    AGENTS("agents-used-again", setup_warm, finish_any, .body = {claim_run_free, make_warm},
+    AGENTS("agents-full-of-hints", 14000, setup_warm_2, finish_any,
+           .body = {make_warm, claim, claim}, .usual = {2, 2}, .deep = {3, 3}),
+    AGENTS("agents-used-again", 39, setup_warm, finish_any, .body = {claim_run_free, make_warm},
            .usual = {0, 4}),
-    AGENTS("agents-old-id", setup_warm, finish_any,
+    AGENTS("agents-old-id", 18000, setup_warm, finish_any,
            .body = {claim_run_free, make_warm, route_first}, .usual = {2, 2}, .deep = {3, 3}),
-    AGENTS("agents-claimer-dies", setup_warm, finish_death, .body = {claim, mend_claim},
+    AGENTS("agents-claimer-dies", 7, setup_warm, finish_death, .body = {claim, mend_claim},
            .mortal = 1, .mourners = 2, .after = some_stopped),
-    AGENTS("agents-claimer-dies-beside", setup_warm, finish_death, .body = {claim, claim, mend},
-           .mortal = 1, .mourners = 4, .after = some_stopped, .usual = {2, 3}, .deep = {3, 3}),
-    AGENTS("agents-maker-dies", setup_none_1, finish_any, .body = {make_warm, mend_claim},
+    AGENTS("agents-claimer-dies-beside", 19000, setup_warm, finish_death,
+           .body = {claim, claim, mend}, .mortal = 1, .mourners = 4, .after = some_stopped,
+           .usual = {2, 3}, .deep = {3, 3}),
+    AGENTS("agents-maker-dies", 11, setup_none_1, finish_any, .body = {make_warm, mend_claim},
            .mortal = 1, .mourners = 2, .after = some_freed),
-    AGENTS("agents-maker-dies-beside", setup_none, finish_any, .body = {make_warm, claim, mend},
-           .mortal = 1, .mourners = 4, .after = some_freed, .usual = {2, 3}, .deep = {3, 3}),
+    AGENTS("agents-maker-dies-beside", 7000, setup_none, finish_any,
+           .body = {make_warm, claim, mend}, .mortal = 1, .mourners = 4, .after = some_freed,
+           .usual = {2, 3}, .deep = {3, 3}),
 };
 
 int main(int argc, char **argv)

@@ -195,22 +195,27 @@ static void finish_queue(void)
     blocks_are_back(0);
 }
 
-#define BELL(title, begin, end, ...)                                                               \
-    {.name = title, .minimum = 20, .setup = begin, .finish = end, .after = some_slept, __VA_ARGS__}
+#define BELL(title, least, begin, end, ...)                                                        \
+    {.name = title,                                                                                \
+     .minimum = least,                                                                             \
+     .setup = begin,                                                                               \
+     .finish = end,                                                                                \
+     .after = some_slept,                                                                          \
+     __VA_ARGS__}
 
 static const struct explore_check checks[] = {
-    BELL("bell-futex", setup, finish_all, .body = {send_futex, receive_1_futex}),
-    BELL("bell-futex-2-senders", setup, finish_all,
+    BELL("bell-futex", 77, setup, finish_all, .body = {send_futex, receive_1_futex}),
+    BELL("bell-futex-2-senders", 71000, setup, finish_all,
          .body = {send_futex, send_futex, receive_2_futex}, .usual = {2, 3}, .deep = {3, 3}),
-    BELL("bell-pipe", setup, finish_all, .body = {send_pipe, receive_1_pipe}),
-    BELL("bell-pipe-2-senders", setup, finish_all, .body = {send_pipe, send_pipe, receive_2_pipe},
-         .usual = {2, 3}, .deep = {3, 3}),
-    BELL("bell-sender-dies", setup, finish_all, .body = {send_futex, receive_or_mourn}, .mortal = 1,
-         .slices = true),
-    BELL("bell-queue", setup_queue, finish_queue, .body = {send_queue, receive_queue},
+    BELL("bell-pipe", 88, setup, finish_all, .body = {send_pipe, receive_1_pipe}),
+    BELL("bell-pipe-2-senders", 100000, setup, finish_all,
+         .body = {send_pipe, send_pipe, receive_2_pipe}, .usual = {2, 3}, .deep = {3, 3}),
+    BELL("bell-sender-dies", 300, setup, finish_all, .body = {send_futex, receive_or_mourn},
+         .mortal = 1, .slices = true),
+    BELL("bell-queue", 330, setup_queue, finish_queue, .body = {send_queue, receive_queue},
          .usual = {3, 0}, .deep = {6, 0}),
-    BELL("bell-queue-orphan", setup_orphan, finish_queue, .body = {recover_queue, receive_queue},
-         .usual = {3, 0}, .deep = {6, 0}),
+    BELL("bell-queue-orphan", 430, setup_orphan, finish_queue,
+         .body = {recover_queue, receive_queue}, .usual = {3, 0}, .deep = {6, 0}),
 };
 
 int main(int argc, char **argv)

@@ -138,23 +138,24 @@ static void mend(void)
     uf_pool_repair(pool);
 }
 
-#define POOL(title, ...) {.name = title, .minimum = 100, __VA_ARGS__}
+#define POOL(title, least, ...) {.name = title, .minimum = least, __VA_ARGS__}
 
 static const struct explore_check checks[] = {
-    POOL("pool-1-block", .setup = setup_1, .body = {take_give_twice, take_give_twice},
+    POOL("pool-1-block", 6800, .setup = setup_1, .body = {take_give_twice, take_give_twice},
          .finish = finish, .after = some_refused),
-    POOL("pool-1-block-3-takers", .setup = setup_1, .body = {take_give, take_give, take_give},
+    POOL("pool-1-block-3-takers", 30000, .setup = setup_1,
+         .body = {take_give, take_give, take_give}, .finish = finish, .after = some_refused),
+    POOL("pool-2-blocks", 17000, .setup = setup_2, .body = {take_two_give_two, take_give_twice},
          .finish = finish, .after = some_refused),
-    POOL("pool-2-blocks", .setup = setup_2, .body = {take_two_give_two, take_give_twice},
-         .finish = finish, .after = some_refused),
-    POOL("pool-enough", .setup = setup_2, .body = {take_give, take_give}, .finish = enough_for_all),
-    POOL("pool-enough-for-3", .setup = setup_3, .body = {take_give, take_give, take_give},
+    POOL("pool-enough", 480, .setup = setup_2, .body = {take_give, take_give},
+         .finish = enough_for_all),
+    POOL("pool-enough-for-3", 10000, .setup = setup_3, .body = {take_give, take_give, take_give},
          .finish = enough_for_all, .usual = {1, 2}, .deep = {0, 3}),
-    POOL("pool-cached", .setup = setup_2_cached, .body = {take_give_flush, take_two_give_two},
+    POOL("pool-cached", 850, .setup = setup_2_cached, .body = {take_give_flush, take_two_give_two},
          .finish = finish),
-    POOL("pool-misused", .setup = setup_1, .body = {take_give_misused, take_give},
+    POOL("pool-misused", 230, .setup = setup_1, .body = {take_give_misused, take_give},
          .finish = finish),
-    POOL("pool-death", .setup = setup_2, .body = {take_give_twice, take_give, mend},
+    POOL("pool-death", 170000, .setup = setup_2, .body = {take_give_twice, take_give, mend},
          .finish = finish, .mortal = 1, .mourners = 4, .usual = {0, 2}, .deep = {0, 3}),
 };
 

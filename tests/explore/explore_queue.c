@@ -313,24 +313,24 @@ static void finish_dead(void)
     blocks_are_back(0);
 }
 
-#define QUEUE(title, end, ...) {.name = title, .minimum = 10, .finish = end, __VA_ARGS__}
+#define QUEUE(title, least, end, ...) {.name = title, .minimum = least, .finish = end, __VA_ARGS__}
 
 static const struct explore_check checks[] = {
-    QUEUE("queue-send-take", finish, .setup = setup_empty_2, .body = {send_2, take_2}),
-    QUEUE("queue-two-receivers", finish, .setup = setup_two, .body = {take_1, take_2}),
-    QUEUE("queue-sender-dies", finish, .setup = setup_empty, .body = {send_1, take_1, mend},
+    QUEUE("queue-send-take", 670, finish, .setup = setup_empty_2, .body = {send_2, take_2}),
+    QUEUE("queue-two-receivers", 4200, finish, .setup = setup_two, .body = {take_1, take_2}),
+    QUEUE("queue-sender-dies", 4200, finish, .setup = setup_empty, .body = {send_1, take_1, mend},
           .mortal = 1, .mourners = 4, .after = some_freed),
-    QUEUE("queue-receiver-dies", finish, .setup = setup_one, .body = {take_1, mend_adopt_take},
+    QUEUE("queue-receiver-dies", 9, finish, .setup = setup_one, .body = {take_1, mend_adopt_take},
           .mortal = 1, .mourners = 2, .after = all_kinds),
-    QUEUE("queue-receiver-dies-beside", finish, .setup = setup_one, .body = {take_1, take_1, mend},
-          .mortal = 1, .mourners = 4, .after = all_kinds),
-    QUEUE("queue-receiver-dies-sending", finish, .setup = setup_one, .body = {take_1, send_1, mend},
-          .mortal = 1, .mourners = 4, .after = all_kinds),
-    QUEUE("queue-relay-dies", finish_relayed, .setup = setup_one,
+    QUEUE("queue-receiver-dies-beside", 26000, finish, .setup = setup_one,
+          .body = {take_1, take_1, mend}, .mortal = 1, .mourners = 4, .after = all_kinds),
+    QUEUE("queue-receiver-dies-sending", 24000, finish, .setup = setup_one,
+          .body = {take_1, send_1, mend}, .mortal = 1, .mourners = 4, .after = all_kinds),
+    QUEUE("queue-relay-dies", 9, finish_relayed, .setup = setup_one,
           .body = {take_send_on, mend_adopt_take}, .mortal = 1, .mourners = 2),
-    QUEUE("queue-recoverer-dies", finish_dead, .setup = setup_dead,
+    QUEUE("queue-recoverer-dies", 21, finish_dead, .setup = setup_dead,
           .body = {mend_outsider, mend_both}, .mortal = 1, .mourners = 2),
-    QUEUE("queue-recoverer-dies-beside", finish_dead, .setup = setup_dead,
+    QUEUE("queue-recoverer-dies-beside", 20000, finish_dead, .setup = setup_dead,
           .body = {mend_outsider, mend_both, take_1}, .mortal = 1, .mourners = 2, .usual = {2, 1},
           .deep = {2, 2}),
 };

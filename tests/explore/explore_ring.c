@@ -246,34 +246,36 @@ static void both_answers(void)
     CHECK(empties_seen > 0);
 }
 
-#define RING(title, ...) {.name = title, .finish = finish, .minimum = 100, __VA_ARGS__}
+#define RING(title, least, ...) {.name = title, .finish = finish, .minimum = least, __VA_ARGS__}
 
 static const struct explore_check checks[] = {
-    RING("ring-1x1", .setup = setup_2, .body = {send_3, receive_3}, .after = both_answers),
-    RING("ring-2x1-capacity-1", .setup = setup_1, .body = {send_1, send_1, receive_2},
+    RING("ring-1x1", 260, .setup = setup_2, .body = {send_3, receive_3}, .after = both_answers),
+    RING("ring-2x1-capacity-1", 2100, .setup = setup_1, .body = {send_1, send_1, receive_2},
          .after = both_answers),
-    RING("ring-2x1-capacity-2", .setup = setup_2, .body = {send_2, send_1, receive_3},
+    RING("ring-2x1-capacity-2", 34000, .setup = setup_2, .body = {send_2, send_1, receive_3},
          .after = both_answers),
-    RING("ring-1x2-capacity-1", .setup = setup_1, .body = {send_2, receive_1, receive_1},
+    RING("ring-1x2-capacity-1", 2100, .setup = setup_1, .body = {send_2, receive_1, receive_1},
          .after = both_answers),
-    RING("ring-1x2-capacity-2", .setup = setup_2, .body = {send_3, receive_2, receive_1},
+    RING("ring-1x2-capacity-2", 22000, .setup = setup_2, .body = {send_3, receive_2, receive_1},
          .after = both_answers),
-    RING("ring-wrap-capacity-1", .setup = setup_wrap_1, .body = {send_2, receive_1, receive_1}),
-    RING("ring-wrap-capacity-2", .setup = setup_wrap_2, .body = {send_2, send_1, receive_2}),
-    RING("ring-batch", .setup = setup_2, .body = {send_two_at_once, send_1, receive_2}),
-    RING("ring-honest-2x1", .setup = setup_1,
+    RING("ring-wrap-capacity-1", 2100, .setup = setup_wrap_1,
+         .body = {send_2, receive_1, receive_1}),
+    RING("ring-wrap-capacity-2", 19000, .setup = setup_wrap_2, .body = {send_2, send_1, receive_2}),
+    RING("ring-batch", 15000, .setup = setup_2, .body = {send_two_at_once, send_1, receive_2}),
+    RING("ring-honest-2x1", 13000, .setup = setup_1,
          .body = {honest_send_1, honest_send_1, honest_receive_2}),
-    RING("ring-honest-1x2", .setup = setup_1,
+    RING("ring-honest-1x2", 26000, .setup = setup_1,
          .body = {honest_send_2, honest_receive_1, honest_receive_1}),
-    RING("ring-passing", .setup = setup_2,
+    RING("ring-passing", 16000, .setup = setup_2,
          .body = {honest_send_2, honest_receive_1, honest_receive_1}),
     {.name = "ring-room",
      .setup = setup_2,
      .body = {send_1, send_1},
      .finish = finish_room,
-     .minimum = 10},
-    RING("ring-sender-dies", .setup = setup_2, .body = {send_1, send_2, receive_2}, .mortal = 1),
-    RING("ring-two-senders-die", .setup = setup_1, .body = {send_2, send_1, receive_2},
+     .minimum = 24},
+    RING("ring-sender-dies", 90000, .setup = setup_2, .body = {send_1, send_2, receive_2},
+         .mortal = 1),
+    RING("ring-two-senders-die", 150000, .setup = setup_1, .body = {send_2, send_1, receive_2},
          .mortal = 3),
 };
 

@@ -50,6 +50,7 @@ static inline bool in_arena(const volatile void *at)
 }
 
 /* schedule.c */
+void run_check(const struct explore_check *which, const struct explore_bounds *wanted, bool own);
 void step(void);              /* before every step of the running thread: others may come first */
 void learn(uint64_t what);    /* the running thread has read this */
 uint32_t choose(uint32_t of); /* 0 .. of - 1, each of them in some execution */
