@@ -15,6 +15,7 @@ static struct uf_agents agents[SEATS];
 static uint64_t claimed[SEATS]; /* ids; 0: none */
 static uint64_t made[SEATS];
 static uint32_t empties[SEATS];
+static uint32_t type_of[SEATS];
 static uint32_t marked[SEATS]; /* the record that it marks in `using`, + 1; 0: none */
 static uint64_t *using;        /* plain words, one a record: two owners at a time are a race */
 static _Atomic uint64_t *published;
@@ -23,16 +24,16 @@ static uint32_t stopped_ever;
 static uint32_t freed_ever;
 static uint32_t hinted_ever;
 
-static void setup(uint32_t records)
+static void setup_of(uint32_t records, uint32_t types)
 {
-    uint64_t bytes = uf_agents_bytes(records, 1, 1);
+    uint64_t bytes = uf_agents_bytes(records, types, 1);
     uint32_t type;
     void *area = explore_alloc(bytes);
     memset(claimed, 0, sizeof claimed);
     memset(marked, 0, sizeof marked);
     memset(made, 0, sizeof made);
     memset(empties, 0, sizeof empties);
-    CHECK_EQ(uf_agents_init(area, bytes, records, 1, 1), UF_OK);
+    CHECK_EQ(uf_agents_init(area, bytes, records, types, 1), UF_OK);
     for (uint32_t s = 0; s < SEATS; s++) {
         CHECK_EQ(uf_agents_open(&agents[s], area, bytes, s + 1), UF_OK);
     }
@@ -47,9 +48,15 @@ static void setup(uint32_t records)
     explore_name(using, "using");
     explore_keep(claimed, sizeof claimed);
     explore_keep(marked, sizeof marked);
+    explore_keep(type_of, sizeof type_of);
     explore_keep(made, sizeof made);
     explore_keep(empties, sizeof empties);
     stopped_ever = freed_ever = hinted_ever = 0;
+}
+
+static void setup(uint32_t records)
+{
+    setup_of(records, 1);
 }
 
 static uint64_t warm_one(uint32_t who)
@@ -58,6 +65,18 @@ static uint64_t warm_one(uint32_t who)
     CHECK_EQ(uf_agent_new(&agents[who], 0, 1, 0, UF_AGENT_BUILDING, 8, 0, 0, &id), UF_OK);
     CHECK_EQ(uf_agent_move(&agents[who], id, UF_AGENT_BUILDING, UF_AGENT_WARM), UF_OK);
     return id;
+}
+
+/* Whatever the record is read by: an agent that is warm, or was, has all its fields. */
+static void is_complete(uint32_t who, uint32_t slot)
+{
+    struct uf_agent_info info;
+    uint32_t worker;
+    CHECK_EQ(uf_agent_at(&agents[who], slot, &info), UF_OK);
+    if (info.state != UF_AGENT_FREE && info.state != UF_AGENT_BUILDING) {
+        CHECK_EQ(info.limit, 8);
+        CHECK(uf_agent_route(&agents[who], info.id, &worker) != UF_FULL);
+    }
 }
 
 static bool claim_as(uint32_t who)
@@ -73,6 +92,7 @@ static bool claim_as(uint32_t who)
     CHECK_EQ(worker, 1);
     claimed[who] = id;
     marked[who] = uf_agent_slot(id) + 1;
+    is_complete(who, uf_agent_slot(id));
     CHECK_EQ(using[uf_agent_slot(id)], 0);
     using[uf_agent_slot(id)] = who + 1;
     explore_settled(1, id, 0);
@@ -131,6 +151,42 @@ static void route_first(void)
     CHECK(status == UF_OK || status == UF_STALE);
     CHECK(!stale || status == UF_STALE); /* gone is gone */
     CHECK(status == UF_STALE || worker == 1);
+}
+static void observe(void)
+{
+    uint32_t me = explore_self();
+    uint32_t worker;
+    is_complete(me, 0);
+    /* An id that it was not told, but could guess: the next of this record. */
+    int status = uf_agent_route(&agents[me], first + (1u << UF_AGENT_SLOT_BITS), &worker);
+    CHECK(status == UF_OK || status == UF_STALE);
+}
+/* One name, one number; and whoever is told a number reads the name. */
+static void name_type(void)
+{
+    uint32_t me = explore_self();
+    int status = uf_agents_type(&agents[me], "tester", true, &type_of[me]);
+    if (status == UF_BUSY) {
+        return; /* the other stopped while it wrote the name; see uf_agents.h */
+    }
+    CHECK_EQ(status, UF_OK);
+    CHECK(type_of[me] == 1);
+    CHECK(strcmp(uf_agents_type_name(&agents[me], 1), "tester") == 0);
+}
+static void look_for_type(void)
+{
+    uint32_t me = explore_self();
+    const char *name = uf_agents_type_name(&agents[me], 1);
+    /* Its words one by one, for libc's reads are not seen. */
+    CHECK(name == NULL || *(const uint64_t *)(const void *)name != 0);
+    int status = uf_agents_type(&agents[me], "tester", false, &type_of[me]);
+    CHECK(status == UF_MISSING || (status == UF_OK && type_of[me] == 1));
+}
+static void finish_named(void)
+{
+    uint32_t type;
+    CHECK_EQ(uf_agents_type(&agents[OUTSIDER], "tester", false, &type), UF_OK);
+    CHECK_EQ(type, 1);
 }
 static void mend(void)
 {
@@ -234,6 +290,17 @@ static void setup_none_1(void)
 {
     setup(1);
 }
+static void setup_types(void)
+{
+    setup_of(1, 3);
+}
+/* The ring's one hint lies: its agent is gone, and the record free. */
+static void setup_lying(void)
+{
+    setup(1);
+    first = warm_one(OUTSIDER);
+    CHECK_EQ(uf_agent_move(&agents[OUTSIDER], first, UF_AGENT_WARM, UF_AGENT_FREE), UF_OK);
+}
 static void some_stopped(void)
 {
     CHECK(stopped_ever > 0);
@@ -260,6 +327,14 @@ static const struct explore_check checks[] = {
            .usual = {0, 4}),
     AGENTS("agents-old-id", 18000, setup_warm, finish_any,
            .body = {claim_run_free, make_warm, route_first}, .usual = {2, 2}, .deep = {3, 3}),
+    AGENTS("agents-type-named", 20, setup_types, finish_named, .body = {name_type, look_for_type}),
+    AGENTS("agents-type-named-twice", 50, setup_types, finish_named, .body = {name_type, name_type},
+           .usual = {2, 3}, .deep = {3, 4}),
+    AGENTS("agents-lying-hint", 400, setup_lying, finish_any, .body = {make_warm, claim}),
+    AGENTS("agents-observed", 2000, setup_lying, finish_any, .body = {make_warm, claim, observe},
+           .usual = {1, 2}, .deep = {2, 3}),
+    AGENTS("agents-two-reusers", 4000, setup_warm, finish_any,
+           .body = {claim_run_free, make_warm, make_warm}, .usual = {2, 2}, .deep = {3, 3}),
     AGENTS("agents-claimer-dies", 7, setup_warm, finish_death, .body = {claim, mend_claim},
            .mortal = 1, .mourners = 2, .after = some_stopped),
     AGENTS("agents-claimer-dies-beside", 19000, setup_warm, finish_death,

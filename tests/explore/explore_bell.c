@@ -146,6 +146,30 @@ static void setup_orphan(void)
     CHECK_EQ(uf_queue_send(&seat[3].queues, 0, 0, &handle, 1, &word), 1);
     CHECK_EQ(uf_queue_take(&seat[OUTSIDER].queues, &receiver, &handle, 1), 1);
 }
+/* The dead OUTSIDER had claimed it only. */
+static void setup_claimed(void)
+{
+    uint32_t handle;
+    uint32_t word;
+    struct uf_ring lane;
+    struct uf_claim claim;
+    uint64_t from = 0;
+    setup_queue();
+    CHECK_EQ(number_take(&seat[3], 1, 0, &handle), UF_OK);
+    CHECK_EQ(uf_queue_send(&seat[3].queues, 0, 0, &handle, 1, &word), 1);
+    CHECK_EQ(uf_ring_open(&lane, seat[0].queues.rings, 1), UF_OK);
+    CHECK_EQ(uf_ring_claim(&lane, OUTSIDER + 1, &from, &claim), UF_OK);
+}
+/* The dead OUTSIDER was to adopt an orphan, and had reset the hint. */
+static void setup_orphan_unsaid(void)
+{
+    struct uf_queue_recovery done;
+    setup_orphan();
+    seen_blocks = 0;
+    uf_queue_recover(&seat[3].queues, OUTSIDER + 1, &seen_blocks, &done);
+    CHECK_EQ(done.orphaned, 1);
+    seat[3].queues.record[0].orphans = 0;
+}
 static void ring_queue(uint32_t word)
 {
     if (uf_bell_mode_of(word) != UF_BELL_AWAKE) {
@@ -215,6 +239,10 @@ static const struct explore_check checks[] = {
     BELL("bell-queue", 330, setup_queue, finish_queue, .body = {send_queue, receive_queue},
          .usual = {3, 0}, .deep = {6, 0}),
     BELL("bell-queue-orphan", 430, setup_orphan, finish_queue,
+         .body = {recover_queue, receive_queue}, .usual = {3, 0}, .deep = {6, 0}),
+    BELL("bell-queue-claimed", 50, setup_claimed, finish_queue,
+         .body = {recover_queue, receive_queue}, .usual = {3, 0}, .deep = {6, 0}),
+    BELL("bell-queue-orphan-unsaid", 50, setup_orphan_unsaid, finish_queue,
          .body = {recover_queue, receive_queue}, .usual = {3, 0}, .deep = {6, 0}),
 };
 

@@ -11,6 +11,7 @@
 static struct uf_owner *owner;
 static struct uf_self self[EXPLORE_THREADS];
 static uint64_t *holding; /* plain words, one a slot: two holders or menders at a time are a race */
+static uint64_t *ready;   /* a plain word */
 static uint32_t joined[EXPLORE_THREADS];
 static uint32_t mended[EXPLORE_THREADS];
 static uint32_t mended_ever;
@@ -21,6 +22,8 @@ static void setup(uint32_t count)
     slots = count;
     owner = explore_alloc(uf_owners_bytes(SLOTS));
     holding = explore_alloc(SLOTS * sizeof *holding);
+    ready = explore_alloc(sizeof *ready);
+    explore_name(ready, "ready");
     explore_name(owner, "owner");
     explore_name(holding, "holding");
     memset(self, 0, sizeof self);
@@ -98,6 +101,24 @@ static void look(void)
         uf_owner_end_recovery(mine(), 0, true);
     }
 }
+/* What was made ready before the queue was told is there for whoever reads of the queue. */
+static void tell_queue(void)
+{
+    if (join()) {
+        ready[0] = 7;
+        uf_owner_set_queue(mine(), 3);
+        uf_owner_beat(mine(), 1);
+    }
+}
+static void read_queue(void)
+{
+    struct uf_owner_info info;
+    CHECK_EQ(uf_owner_read(mine(), 0, &info), UF_OK);
+    if (info.queue != 0) {
+        CHECK_EQ(info.queue, 3);
+        CHECK_EQ(ready[0], 7);
+    }
+}
 /* Mend what slot 0 left, if it is ours to mend. */
 static void mend(void)
 {
@@ -155,6 +176,7 @@ static const struct explore_check checks[] = {
      .finish = at_least_one,
      .minimum = 57},
     {.name = "owner-nobody-died", .setup = setup_1, .body = {join_leave, look}, .minimum = 1200},
+    {.name = "owner-queue-told", .setup = setup_1, .body = {tell_queue, read_queue}, .minimum = 10},
     {.name = "owner-two-menders",
      .setup = setup_1,
      .body = {join_stay, mend, mend},

@@ -261,6 +261,7 @@ static const struct explore_check checks[] = {
     RING("ring-wrap-capacity-1", 2100, .setup = setup_wrap_1,
          .body = {send_2, receive_1, receive_1}),
     RING("ring-wrap-capacity-2", 19000, .setup = setup_wrap_2, .body = {send_2, send_1, receive_2}),
+    RING("ring-laps", 80000, .setup = setup_1, .body = {send_3, receive_3, receive_1}),
     RING("ring-batch", 15000, .setup = setup_2, .body = {send_two_at_once, send_1, receive_2}),
     RING("ring-honest-2x1", 13000, .setup = setup_1,
          .body = {honest_send_1, honest_send_1, honest_receive_2}),

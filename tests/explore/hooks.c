@@ -4,6 +4,11 @@
  */
 #include "inside.h"
 
+#include <string.h>
+
+void *explore_memcpy(void *to, const void *from, size_t bytes);
+int explore_strncmp(const char *a, const char *b, size_t most);
+
 #define EXPLORED(at) (running != NULL && in_arena(at))
 #define FROM __builtin_return_address(0)
 #define HOOK __attribute__((visibility("default")))
@@ -101,6 +106,30 @@ HOOK void __tsan_write_range(void *at, unsigned long bytes)
     if (bytes > 0 && EXPLORED(at)) {
         memory_plain(at, (uint32_t)bytes, true, FROM);
     }
+}
+
+/* The core is compiled to call these two for libc's: what they touch are plain accesses as well. */
+void *explore_memcpy(void *to, const void *from, size_t bytes)
+{
+    if (bytes > 0 && EXPLORED(from)) {
+        memory_plain(from, (uint32_t)bytes, false, FROM);
+    }
+    if (bytes > 0 && EXPLORED(to)) {
+        memory_plain(to, (uint32_t)bytes, true, FROM);
+    }
+    return memcpy(to, from, bytes);
+}
+
+int explore_strncmp(const char *a, const char *b, size_t most)
+{
+    const char *both[] = {a, b};
+    for (uint32_t i = 0; i < 2; i++) {
+        if (EXPLORED(both[i])) {
+            size_t length = strnlen(both[i], most);
+            memory_plain(both[i], (uint32_t)(length + (length < most)), false, FROM);
+        }
+    }
+    return strncmp(a, b, most);
 }
 
 HOOK void __tsan_init(void)
