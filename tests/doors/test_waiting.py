@@ -57,8 +57,16 @@ def test_a_sender_wakes_a_waiting_thread(queues: Queues, receiver: Receiver) -> 
 
 
 def test_close_refuses_while_a_thread_waits(queues: Queues, receiver: Receiver) -> None:
-    thread = threading.Thread(target=receiver.wait, args=(30,))
+    started = threading.Event()
+
+    def wait() -> None:
+        started.set()
+        receiver.wait(30)
+
+    thread = threading.Thread(target=wait)
     thread.start()
+    assert started.wait(30)
+    time.sleep(0.1)  # from there to the wait are two instructions; a loaded machine may take its time
     seen: list[str] = []
 
     def refused() -> bool:
@@ -68,8 +76,6 @@ def test_close_refuses_while_a_thread_waits(queues: Queues, receiver: Receiver) 
             seen.append(str(error))
         return bool(seen)
 
-    if thread.is_alive():
-        time.sleep(0.02)
     eventually(refused)
     assert "1 views, copies or waits" in seen[0]
     queues.send(receiver.index, 0, b"")
