@@ -66,7 +66,7 @@ def test_close_refuses_while_a_thread_waits(queues: Queues, receiver: Receiver) 
     thread = threading.Thread(target=wait)
     thread.start()
     assert started.wait(30)
-    time.sleep(0.1)  # from there to the wait are two instructions; a loaded machine may take its time
+    time.sleep(0.1)  # from there to the wait is little, but a loaded machine may take its time
     seen: list[str] = []
 
     def refused() -> bool:
