@@ -63,6 +63,37 @@ static void find_inbox(void)
         got[explore_self()] = index;
     }
 }
+/* A record with parts of two names, as it goes from the one to the other, is neither's, nor a third's. */
+#define FIRST_NAME "aaaaaaaabbbbbbbb"
+#define SECOND_NAME "ccccccccdddddddd"
+#define MIXED_NAME "ccccccccbbbbbbbb"
+static void setup_named(void)
+{
+    setup(1);
+    open_as(OUTSIDER, FIRST_NAME);
+}
+static void rename_it(void)
+{
+    CHECK_EQ(uf_queue_close(&my_seat()->queues, 0), UF_OK);
+    explore_settled(2, 0, 0);
+    open_as(explore_self(), SECOND_NAME);
+}
+static void find_mixed(void)
+{
+    uint32_t index;
+    CHECK_EQ(uf_queue_find(&my_seat()->queues, MIXED_NAME, &index), UF_MISSING);
+}
+static void find_second(void)
+{
+    uint32_t index;
+    int status = uf_queue_find(&my_seat()->queues, SECOND_NAME, &index);
+    CHECK(status == UF_MISSING || (status == UF_OK && index == 0));
+}
+static void finish_renamed(void)
+{
+    uint32_t index;
+    CHECK_EQ(uf_queue_find(&seat[OUTSIDER].queues, SECOND_NAME, &index), UF_OK);
+}
 static void mend(void)
 {
     struct uf_queue_recovery done;
@@ -141,6 +172,13 @@ static const struct explore_check checks[] = {
      .minimum = 900,
      .usual = {1, 1},
      .deep = {1, 2}},
+    {.name = "names-renamed",
+     .setup = setup_named,
+     .body = {rename_it, find_mixed, find_second},
+     .finish = finish_renamed,
+     .minimum = 10,
+     .usual = {2, 1},
+     .deep = {0, 2}},
     {.name = "names-opener-dies",
      .setup = setup_2,
      .body = {open_inbox, mend_open},
