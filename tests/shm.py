@@ -37,7 +37,8 @@ def wait_for_leftovers(before: Set[str], patience_s: float) -> frozenset[str]:
         names = {path.name for path in SHM.iterdir() if path.name.startswith(PREFIX)}
         left = names - before
         if left and patience_s:
-            left -= set(_mapped_by_others())
+            others = set(_mapped_by_others())
+            left = {name for name in left if name.split(".bell.")[0] not in others}
         if not left or time.monotonic() >= deadline:
             return frozenset(left)
         time.sleep(0.02)
