@@ -237,7 +237,7 @@ BY_HAND: list[tuple[str, str, str, str, list[str]]] = [
         "table: a reserved slot is an entry",
         "uf_table_in.c",
         "    return now == head || (uf_head_valid(now) >> index & 1) != 0;",
-        "    return now != 0 || index != 0;",
+        "    return now == head || index < UF_TABLE_SLOTS;",
         ["table"],
     ),
     (

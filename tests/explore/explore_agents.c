@@ -113,6 +113,23 @@ static void claim_run_free(void)
         CHECK_EQ(uf_agent_move(&agents[me], id, UF_AGENT_ACTIVE, UF_AGENT_FREE), UF_OK);
     }
 }
+/* A cold spawn, from the record's taking to its end. */
+static void cold_run_free(void)
+{
+    uint32_t me = explore_self();
+    uint64_t id;
+    int status = uf_agent_new(&agents[me], 0, 1, 0, UF_AGENT_STARTING, 8, 0, 0, &id);
+    if (status != UF_OK) {
+        CHECK_EQ(status, UF_NO_AGENT_SLOT);
+        return;
+    }
+    CHECK_EQ(using[uf_agent_slot(id)], 0);
+    using[uf_agent_slot(id)] = me + 1;
+    explore_settled(4, id, 0);
+    CHECK_EQ(uf_agent_move(&agents[me], id, UF_AGENT_STARTING, UF_AGENT_ACTIVE), UF_OK);
+    using[uf_agent_slot(id)] = 0;
+    CHECK_EQ(uf_agent_move(&agents[me], id, UF_AGENT_ACTIVE, UF_AGENT_FREE), UF_OK);
+}
 static void make_warm(void)
 {
     uint32_t me = explore_self();
@@ -147,6 +164,7 @@ static void route_first(void)
     CHECK(status == UF_OK || status == UF_STALE);
     CHECK(status == UF_STALE || info.id == first);
     bool stale = status == UF_STALE;
+    CHECK(!stale || uf_agent_look(&agents[explore_self()], first, &info) == UF_STALE);
     status = uf_agent_route(&agents[explore_self()], first, &worker);
     CHECK(status == UF_OK || status == UF_STALE);
     CHECK(!stale || status == UF_STALE); /* gone is gone */
@@ -324,6 +342,8 @@ static const struct explore_check checks[] = {
     AGENTS("agents-full-of-hints", 14000, setup_warm_2, finish_any,
            .body = {make_warm, claim, claim}, .usual = {2, 2}, .deep = {3, 3}),
     AGENTS("agents-used-again", 39, setup_warm, finish_any, .body = {claim_run_free, make_warm},
+           .usual = {0, 4}),
+    AGENTS("agents-cold", 2000, setup_none_1, finish_any, .body = {cold_run_free, cold_run_free},
            .usual = {0, 4}),
     AGENTS("agents-old-id", 18000, setup_warm, finish_any,
            .body = {claim_run_free, make_warm, route_first}, .usual = {2, 2}, .deep = {3, 3}),

@@ -161,6 +161,18 @@ static void set_a_set_a(void)
     set_a_1();
     set_a_2();
 }
+static void delete_a_set_a(void)
+{
+    delete_a();
+    set_a_1();
+}
+/* What was there once, and is not deleted, does not go again. */
+static void get_a_twice(void)
+{
+    uint64_t value = get_as(me(), A);
+    explore_settled(5, value, 0);
+    CHECK(get_as(me(), A) == 1 || value != 1);
+}
 static void set_a_tell(void)
 {
     set_a_1();
@@ -407,6 +419,7 @@ static const struct explore_check checks[] = {
           .body = {set_a_set_b, get_a_surely}),
     TABLE("table-reuse-deleted", 3700, setup_a_tight, finish, .body = {delete_a_set_b, get_a}),
     TABLE("table-reuse-cached", 28000, setup_a_cached, finish, .body = {set_a_set_a, get_a_surely}),
+    TABLE("table-deleted-and-back", 6000, setup_a, finish_1, .body = {delete_a_set_a, get_a_twice}),
     TABLE("table-delete-get", 470, setup_a, finish, .body = {delete_a_tell, ask_miss_a}),
     TABLE("table-delete-delete", 510, setup_a, finish_one_deletes, .body = {delete_a, delete_a}),
     TABLE("table-insert-delete", 24, setup_none, finish_set_delete, .body = {set_a_1, delete_a}),
