@@ -38,12 +38,6 @@ static inline void uf_bits_set(_Atomic uint64_t *words, uint32_t index)
     atomic_fetch_or_explicit(&words[index / 64], 1ull << (index % 64), memory_order_release);
 }
 
-/* Several bits of one word at once. */
-static inline void uf_bits_set_word(_Atomic uint64_t *words, uint32_t word, uint64_t bits)
-{
-    atomic_fetch_or_explicit(&words[word], bits, memory_order_release); /* B1 */
-}
-
 static inline void uf_bits_clear(_Atomic uint64_t *words, uint32_t index)
 {
     /* B2 <- B1. Acquire and release: if a give came before this clear, the caller's next look at
