@@ -125,7 +125,9 @@ static void what_is_not_ours_is_refused(void)
     CHECK_EQ(take_all(&pool[0], 1, handles), 200);
     for (uint32_t c = 0; c < 2; c++) {
         for (uint32_t word = 0; word < 2; word++) {
-            uf_bits_set_word(pool->class[c].bits, word, UINT64_MAX);
+            for (uint32_t bit = 0; bit < 64; bit++) {
+                uf_bits_set(pool->class[c].bits, word * 64 + bit);
+            }
         }
     }
     CHECK_EQ(uf_pool_take(&pool[1], 1, &handle), UF_NO_BLOCK);
