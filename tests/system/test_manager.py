@@ -294,8 +294,10 @@ def test_every_agent_is_warmed_whether_claimed_built_or_restored() -> None:
 @pytest.mark.parametrize("how", ["end", "exception", "interrupt", "kill group"])
 def test_nothing_stays_in_dev_shm(how: str, tmp_path: Any) -> None:
     code = """
-        import asyncio, sys
+        import asyncio, signal, sys
         import ultrafast as uf
+
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell may have it ignored
 
         async def main():
             async with uf.UltraFastAgentManager(uf.Config(workers=2)) as manager:
