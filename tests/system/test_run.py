@@ -369,5 +369,5 @@ def test_a_check_measures_the_job_s_own_system(tmp_path: Path) -> None:
     assert quantities["task throughput"]["samples"] == 2
     counts = report["accounting"]
     assert counts["sent"] == counts["delivered"] + counts["refused"] + counts["dead_lettered"]
-    for words in ("warm spawn p95", "communication p95", "memory", "messages/s", "samples"):
+    for words in ("warm spawn p95", "communication median p95", "memory", "messages/s", "samples"):
         assert words in done.stdout

@@ -56,9 +56,11 @@ def test_baseline_measures_every_figure_on_live_agents(tmp_path: Path) -> None:
         assert answered["p50_ms"] > figures[name, "idle"]["p50_ms"]
 
     counts = report["accounting"]
-    assert counts["paced_accepted"] == counts["paced_received"] == 1500
+    # Rounds that others disturbed are made again.
+    assert counts["paced_accepted"] == counts["paced_received"] >= 1500
     assert counts["sent"] == counts["delivered"] + counts["refused"] + counts["dead_lettered"]
     quantities = {each["name"]: each for each in report["quantities"]}
+    assert quantities["rounds"]["value"] >= 1
     assert quantities["live agents"]["value"] == quantities["live agents"]["samples"] > 180
     assert quantities["memory"]["value"] * (1 << 20) > report["settings"]["region_bytes"]
     assert quantities["message throughput"]["samples"] > 0
@@ -66,8 +68,8 @@ def test_baseline_measures_every_figure_on_live_agents(tmp_path: Path) -> None:
     targets = {(check["name"], check["origin"]): check["target"] for check in report["checks"]}
     assert targets["warm spawn p95, idle", "goal"] == 1.0
     assert targets["warm spawn p95, idle", "config"] == 100.0
-    assert targets["communication p95, idle", "goal"] == 1.0
-    assert targets["communication p95, busy", "config"] == 5.0
+    assert targets["communication median p95, idle", "goal"] == 1.0
+    assert targets["communication median p95, busy", "config"] == 5.0
 
 
 def test_a_target_that_can_not_be_met_is_missed(tmp_path: Path) -> None:

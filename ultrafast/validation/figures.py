@@ -43,6 +43,9 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     samples : int
         Without any, the others are None.
     p50_ms, p95_ms, p99_ms, max_ms, mean_ms : float, optional
+    median_p95_ms : float, optional
+        Of a figure measured in rounds: the median of their 95th percentiles, which targets are held
+        against.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Figure(msgspec.Struct, frozen=True, kw_only=True):
     p99_ms: float | None = None
     max_ms: float | None = None
     mean_ms: float | None = None
+    median_p95_ms: float | None = None
 
 
 class Quantity(msgspec.Struct, frozen=True, kw_only=True):
@@ -202,16 +206,18 @@ def of_histogram(name: str, phase: Phase, conditions: str, summary: LatencySumma
 def check_latency(
     figure: Figure, target_ms: float, origin: Literal["config", "goal"]
 ) -> TargetCheck:
-    """Hold a figure's 95th percentile against a target."""
+    """Hold a figure's 95th percentile against a target: of rounds, their median one."""
+    rounds = figure.median_p95_ms is not None
+    measured = figure.median_p95_ms if rounds else figure.p95_ms
     return TargetCheck(
-        name=f"{figure.name} p95, {figure.phase}",
+        name=f"{figure.name} {'median ' if rounds else ''}p95, {figure.phase}",
         unit="ms",
         origin=origin,
         bound="at most",
         target=target_ms,
-        measured=figure.p95_ms,
+        measured=measured,
         samples=figure.samples,
-        passed=figure.p95_ms is not None and figure.p95_ms <= target_ms,
+        passed=measured is not None and measured <= target_ms,
     )
 
 

@@ -18,7 +18,7 @@ import msgspec
 from ultrafast import UltraFastAgentManager
 from ultrafast.core import Metrics, Region
 from ultrafast.metric_names import Counter, Histogram
-from ultrafast.monitoring.metrics import LatencySummary, memory_bytes, summarize
+from ultrafast.monitoring.metrics import memory_bytes
 from ultrafast.validation.agents import (
     CHATTER,
     NAMESPACE,
@@ -40,6 +40,8 @@ from ultrafast.validation.figures import (
     of_histogram,
     of_samples,
 )
+from ultrafast.validation.machine import CpuShares
+from ultrafast.validation.rounds import Lap, calmest, enough, laps_of, median_p95_ms, merged
 
 __all__ = ["Load", "Window"]
 
@@ -64,10 +66,10 @@ class Window:
         self._histogram = int(histogram)
         self._counts, self._total, _ = metrics.read(self._histogram)
 
-    def summary(self) -> LatencySummary:
-        """The samples so far."""
+    def samples(self) -> tuple[Any, int]:
+        """The samples so far: how many in each bucket, and their sum in nanoseconds."""
         counts, total, _ = self._metrics.read(self._histogram)
-        return summarize(counts - self._counts, total - self._total)
+        return counts - self._counts, int(total - self._total)
 
     def count(self) -> int:
         """How many there are so far."""
@@ -193,13 +195,14 @@ class Load:
     ) -> None:
         """Send paced messages from one worker to agents of others, `rate` a second in all.
 
-        The latency of each is from its intended send time to the entry of its handler.
+        The latency of each is from its intended send time to the entry of its handler. They are
+        sent in rounds, and those that others disturbed are repeated (see `rounds`).
         """
         name = "communication"
         pacer_pid = await self._pid_of_pacer()
         others = [each for pid, ids in self._targets.items() if pid != pacer_pid for each in ids]
         receivers = others[: self._receivers]
-        conditions = f"{rate:,g} messages/s of {self._payload_bytes} B between workers"
+        conditions = f"{rate:,g} messages/s of {self._payload_bytes} B between workers, {phase}"
         if not receivers:
             self.problems.append(
                 f"{name}: no agent lives in another worker than the sender; use 2 workers or more"
@@ -207,12 +210,28 @@ class Load:
             self._keep(Figure(name=name, phase=phase, conditions=conditions, samples=0))
             return
         self._paced_to.update(receivers)
+        wanted, lap_s = laps_of(duration_s)
         order = PacerOrder(
             receivers=receivers,
             rate=rate,
-            messages=max(1, round(rate * duration_s)),
+            messages=max(1, round(rate * lap_s)),
             payload_bytes=self._payload_bytes,
         )
+        laps: list[Lap] = []
+        reports: list[PacerReport] = []
+        while not enough(laps, wanted):
+            lap, report = await self._pace(order, lap_s, conditions)
+            laps.append(lap)
+            reports.append(report)
+        used = calmest(laps, wanted)
+        figure = of_histogram(name, phase, conditions, merged(used))
+        self._keep(msgspec.structs.replace(figure, median_p95_ms=median_p95_ms(used)))
+        self._note_rounds(laps, used, reports, conditions)
+
+    async def _pace(
+        self, order: PacerOrder, lap_s: float, conditions: str
+    ) -> tuple[Lap, PacerReport]:
+        """Have one round of messages sent, and wait until they have arrived."""
         key = report_key(self._pacer)
         store = self._manager.memory_store
         store.delete(NAMESPACE, key)
@@ -220,39 +239,50 @@ class Load:
         body = msgspec.to_builtins(order)
         await self._manager.request(None, self._pacer, body, timeout_s=_ANSWER_S)
         window = Window(self._metrics, Histogram.COMMUNICATION)
-        patience_s = duration_s * 1.5 + _SETTLE_S
+        shares = CpuShares(self._manager.pids)
+        patience_s = lap_s * 1.5 + _SETTLE_S
         await self._until(lambda: store.get(NAMESPACE, key) is not None, "the pacer", patience_s)
         report = msgspec.convert(store.get(NAMESPACE, key), PacerReport)
         await self._until(lambda: window.count() >= report.accepted, "paced messages to arrive")
-        self._keep(of_histogram(name, phase, conditions, window.summary()))
+        others, _ = shares.others_percent()
         self._accepted += report.accepted
-        self._note(report, order, window.count(), f"{conditions}, {phase}")
+        self._note_faults(report, order, window.count(), conditions)
+        counts, total_ns = window.samples()
+        return Lap(counts=counts, total_ns=total_ns, others_percent=others or 0.0), report
 
     async def _pid_of_pacer(self) -> int:
         answer = await self._manager.request(None, self._pacer, "who", timeout_s=_ANSWER_S)
         return int(answer["pid"])
 
-    def _note(self, report: PacerReport, order: PacerOrder, count: int, conditions: str) -> None:
-        """Say what the pacing itself came to."""
+    def _note_rounds(
+        self, laps: list[Lap], used: list[Lap], reports: list[PacerReport], conditions: str
+    ) -> None:
+        """Say what the pacing itself came to, and how much others disturbed it."""
+        made = sum(each.accepted + each.refused + sum(each.errors.values()) for each in reports)
+        seconds = sum(each.seconds for each in reports)
+
+        def note(name: str, unit: str, value: float | None, samples: int, more: str = "") -> None:
+            self.quantities.append(
+                Quantity(
+                    name=name,
+                    unit=unit,
+                    value=value,
+                    samples=samples,
+                    conditions=conditions + more,
+                )
+            )
+
+        note("offered rate", "messages/s", made / seconds if seconds > 0 else None, made)
+        note("sender's greatest delay", "ms", max(each.latest_ms for each in reports), made)
+        most = max(lap.others_percent for lap in used)
+        more = f"; the {len(used)} calmest count, in which others had at most {most:.1f} % each"
+        note("rounds", "", float(len(laps)), made, more)
+
+    def _note_faults(
+        self, report: PacerReport, order: PacerOrder, count: int, conditions: str
+    ) -> None:
+        """Say what went wrong in a round."""
         done = report.accepted + report.refused + sum(report.errors.values())
-        self.quantities.append(
-            Quantity(
-                name="offered rate",
-                unit="messages/s",
-                value=done / report.seconds if report.seconds > 0 else None,
-                samples=done,
-                conditions=conditions,
-            )
-        )
-        self.quantities.append(
-            Quantity(
-                name="sender's greatest delay",
-                unit="ms",
-                value=report.latest_ms,
-                samples=done,
-                conditions=conditions,
-            )
-        )
         if done != order.messages:
             self.problems.append(f"the pacer made {done} of {order.messages} messages")
         if report.errors:
