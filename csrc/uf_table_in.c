@@ -134,15 +134,14 @@ void uf_table_store(struct uf_value *value, uint64_t offset, const void *data, u
     }
 }
 
-/* Whether a slot whose word was read after `head` is one of the bucket's entries. Between the two
+/* Whether a slot whose word was read after `head` held one of the bucket's entries. Between the two
  * reads an entry may have gone and its slot been reserved (T1) for one that is not visible before T2,
- * if ever. The bit was cleared before the slot was reserved, and so shows it. */
-static bool is_valid_now(const struct uf_table *table, uint32_t bucket, uint64_t head,
-                         uint32_t index)
+ * if ever. The bit was cleared before the slot was reserved, and so the head shows it. That the bit is
+ * set again says nothing: the reservation may be withdrawn, and another entry stand there. */
+static bool is_head_still(const struct uf_table *table, uint32_t bucket, uint64_t head)
 {
     /* V6 <- V5. Acquire: as the first read. */
-    uint64_t now = atomic_load_explicit(&table->bucket[bucket].head, memory_order_acquire);
-    return now == head || (uf_head_valid(now) >> index & 1) != 0;
+    return atomic_load_explicit(&table->bucket[bucket].head, memory_order_acquire) == head;
 }
 
 /* A slot's block was another's already, so the slot has changed too: it changes first, and whoever
@@ -179,7 +178,10 @@ bool uf_table_look(const struct uf_table *table, uint32_t bucket, uint32_t index
         found->owner = atomic_load_explicit(&found->value->owner, memory_order_acquire);
         uint64_t expected = uf_table_word(found->word >> 48, found->owner, found->handle);
         if (uf_word_state(found->owner) == UF_BLOCK_TABLE && expected == found->word) {
-            return is_valid_now(table, bucket, found->head, index);
+            if (is_head_still(table, bucket, found->head)) {
+                return true;
+            }
+            continue;
         }
         if (is_damaged(found)) {
             return false;
@@ -244,16 +246,13 @@ int uf_table_find(const struct uf_table *table, const struct uf_key *key, struct
             } else if (is_damaged(found)) {
                 return UF_CORRUPT;
             }
-            if (same == 1 && !is_valid_now(table, bucket, head, index)) {
-                continue; /* being inserted just now: not there yet */
-            }
-            if (same == 1) {
+            if (same == 1 && is_head_still(table, bucket, head)) {
                 found->head = head;
                 found->bucket = bucket;
                 found->index = index;
                 return UF_OK;
             }
-            again = same < 0; /* replaced as we looked: a miss would be a false one */
+            again = same != 0; /* it or the bucket changed: a miss would perhaps be a false one */
         }
         if (!again) {
             found->head = head;

@@ -229,15 +229,15 @@ BY_HAND: list[tuple[str, str, str, str, list[str]]] = [
     (
         "table: another's key is a miss at once",
         "uf_table_in.c",
-        "again = same < 0;",
+        "again = same != 0;",
         "again = false;",
         ["table"],
     ),
     (
         "table: a reserved slot is an entry",
         "uf_table_in.c",
-        "    return now == head || (uf_head_valid(now) >> index & 1) != 0;",
-        "    return now == head || index < UF_TABLE_SLOTS;",
+        "memory_order_acquire) == head;",
+        "memory_order_acquire) + 1 > 0 * head;",
         ["table"],
     ),
     (

@@ -1,7 +1,8 @@
 /* gates.h -- stop one thread at one mark until another has done what the test wants done meanwhile.
  *
  * gate_run starts work(argument) in a thread that stops at the first mark of the gate's name;
- * gate_reached waits until it stands there, gate_open lets it go on, gate_join waits for its end.
+ * gate_reached waits until it stands there, gate_open lets it go on, gate_move lets it go on to its
+ * next mark of another name, gate_join waits for its end.
  */
 #ifndef UF_TESTS_GATES_H
 #define UF_TESTS_GATES_H
@@ -63,6 +64,15 @@ static inline void gate_reached(struct gate *gate)
 static inline void gate_open(struct gate *gate)
 {
     sem_post(&gate->open);
+}
+
+/* It stands at the gate; now the gate stands at its next mark of this name. */
+static inline void gate_move(struct gate *gate, const char *label)
+{
+    gate->label = label;
+    gate->passed = false;
+    gate_open(gate);
+    gate_reached(gate);
 }
 
 static inline void gate_join(struct gate *gate)

@@ -89,6 +89,40 @@ static void a_reserved_slot_is_not_an_entry(bool reads)
     close_shelf(clerk, 3, 2);
 }
 
+/* The first saw the second's reservation of slot 0. The second withdraws it, and another key's entry
+ * comes to stand in slot 0, so that its bit is valid again: of what the first saw, that says nothing. */
+static void a_withdrawn_reservation_is_not_an_entry(bool reads)
+{
+    struct clerk clerk[3];
+    struct gate looking;
+    struct gate inserting;
+    struct uf_entry entry;
+    uint64_t number = 0;
+    open_shelf(clerk, 3);
+    set(&clerk[0], 1, 10);
+    struct order first = {.clerk = &clerk[1], .key = 2, .number = 20, .mode = UF_SET_NEW};
+    struct order second = {.clerk = &clerk[2], .key = 2, .number = 21};
+    gate_run(&looking, "V6", reads ? do_get : do_set, &first);
+    gate_reached(&looking);
+    CHECK_EQ(entry_delete(&clerk[0], 1, 0), UF_OK);
+    gate_run(&inserting, "T1", do_set, &second);
+    gate_reached(&inserting);
+    gate_move(&looking, "V2"); /* it has read the reserved slot */
+    set(&clerk[0], 3, 30);     /* the head changes, and the second has to withdraw */
+    gate_move(&inserting, "V6");
+    set(&clerk[0], 4, 40); /* in slot 0 */
+    gate_open(&looking);
+    gate_join(&looking);
+    CHECK_EQ(first.status, reads ? UF_MISSING : UF_OK);
+    CHECK_EQ(entry_get(&clerk[0], 2, &number, &entry), reads ? UF_MISSING : UF_OK);
+    gate_open(&inserting);
+    gate_join(&inserting);
+    CHECK_EQ(second.status, UF_OK);
+    CHECK_EQ(entry_get(&clerk[0], 2, &number, &entry), UF_OK);
+    CHECK_EQ(number, 21);
+    close_shelf(clerk, 3, 3);
+}
+
 /* A writer replaced a dead one's entry and has not yet given the old block back. Recovery finds that
  * block in no slot, frees it, and it becomes another entry: which the writer must leave alone. */
 static void a_block_freed_by_recovery_is_not_freed_again(const char *mark, bool deletes)
@@ -209,7 +243,9 @@ int main(void)
     watchdog(60);
     a_reserved_slot_is_not_an_entry(true);
     a_reserved_slot_is_not_an_entry(false);
-    explored("reserved slots that nobody took for entries", 2);
+    a_withdrawn_reservation_is_not_an_entry(true);
+    a_withdrawn_reservation_is_not_an_entry(false);
+    explored("reserved slots that nobody took for entries", 4);
     a_block_freed_by_recovery_is_not_freed_again("T3", false);
     a_block_freed_by_recovery_is_not_freed_again("T9", false);
     a_block_freed_by_recovery_is_not_freed_again("T6", true);
