@@ -1,0 +1,39 @@
+/* fuzz_agents.c -- agents whose words are damaged: records, names of types, hints, bits; then made,
+ * claimed, moved, looked at, routed to and recovered. */
+#include "fuzz.h"
+#include "programs.h"
+
+static void damage(struct guest *guest, struct tape *tape)
+{
+    if (tape_below(tape, 8) == 0) {
+        damage_owners(guest, tape);
+    } else {
+        damage_agents(guest, tape);
+    }
+}
+
+static void call(struct guest *guest, struct tape *tape)
+{
+    switch (tape_below(tape, 8)) {
+    case 0:
+        call_pool(guest, tape);
+        break;
+    case 1:
+        call_others(guest, tape);
+        break;
+    default:
+        call_agents(guest, tape);
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static const struct scene scene = {damage, call};
+    stage_play(&scene, data, size);
+    return 0;
+}
+
+void fuzz_seeds(fuzz_give *give, void *to)
+{
+    programs_give(give, to);
+}

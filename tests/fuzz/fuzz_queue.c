@@ -1,0 +1,39 @@
+/* fuzz_queue.c -- queues and messages whose words are damaged: rings, records, heads of blocks, bits,
+ * process slots; then opened, sent to, taken from, adopted, closed and recovered. */
+#include "fuzz.h"
+#include "programs.h"
+
+static void damage(struct guest *guest, struct tape *tape)
+{
+    if (tape_below(tape, 8) == 0) {
+        damage_owners(guest, tape);
+    } else {
+        damage_messages(guest, tape);
+    }
+}
+
+static void call(struct guest *guest, struct tape *tape)
+{
+    switch (tape_below(tape, 8)) {
+    case 0:
+        call_pool(guest, tape);
+        break;
+    case 1:
+        call_others(guest, tape);
+        break;
+    default:
+        call_queues(guest, tape);
+    }
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static const struct scene scene = {damage, call};
+    stage_play(&scene, data, size);
+    return 0;
+}
+
+void fuzz_seeds(fuzz_give *give, void *to)
+{
+    programs_give(give, to);
+}
