@@ -23,10 +23,10 @@
 #error "the C tests need the marks of uf_step.h: configure with -DUF_TEST_STEPS=ON"
 #endif
 
-/* Sanitizers make everything five to fifty times slower: the loops shrink by this much. */
+/* Sanitizers and an emulator make everything five to fifty times slower: the loops shrink by this. */
 #if defined(__SANITIZE_THREAD__)
 #define SLOWER 8
-#elif defined(__SANITIZE_ADDRESS__)
+#elif defined(__SANITIZE_ADDRESS__) || defined(UF_EMULATED)
 #define SLOWER 4
 #else
 #define SLOWER 1
