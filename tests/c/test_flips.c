@@ -3,12 +3,14 @@
  * What a process reads from shared memory may be anything: another process's fault, or its malice.
  * Every call must come back, with an answer or a status, and touch nothing outside the region. Every
  * public operation of a whole system runs, first in one thread between flips (a failure comes back with
- * its seed), then in two threads while a third flips, each attached as a process would be. A wild access
- * is a fault (or a sanitizer's report), an endless loop is the watchdog's; both end the program. Answers
- * are not judged: they cannot be right. ThreadSanitizer gets the first part only, for flipped words make
- * two owners of one block, and what those do to it is a race.
+ * its seed), then in three other processes while this one flips: two writers, and a reader that attached
+ * read-only. A wild access is a fault (or a sanitizer's report), an endless loop is the watchdog's that
+ * each of them has; the parent says which child died of what. Answers are not judged: they cannot be
+ * right.
  */
 #include "check.h"
+
+#include <sys/mman.h>
 
 #include "uf_system.h"
 
@@ -26,8 +28,16 @@ static uint32_t roll(struct dice *dice, uint32_t sides)
 
 static char path[96];
 static uint64_t region_bytes;
-static _Atomic uint64_t calls;
-static _Atomic uint64_t refused;
+
+/* What the processes of the test tell each other, in memory of its own: it is not flipped. */
+#define CHILDREN 3
+static struct tally {
+    _Atomic uint64_t calls;
+    _Atomic uint64_t refused;
+    _Atomic uint64_t
+        steps[CHILDREN]; /* its child alone: uses that came to their end, in this round */
+    _Atomic bool over;
+} *tally;
 
 static const struct uf_sizes sizes = {
     .owners = 8,
@@ -48,9 +58,9 @@ static const struct uf_sizes sizes = {
 
 static void count(int status)
 {
-    atomic_fetch_add_explicit(&calls, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&tally->calls, 1, memory_order_relaxed);
     if (status < 0) {
-        atomic_fetch_add_explicit(&refused, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&tally->refused, 1, memory_order_relaxed);
     }
 }
 
@@ -161,11 +171,11 @@ struct user {
     uint64_t *scratch;
 };
 
-static void attach(struct user *user, uint64_t seed)
+static void attach(struct user *user, uint64_t seed, bool read_only)
 {
     memset(user, 0, sizeof *user);
     user->dice.state = seed | 1;
-    CHECK_EQ(uf_system_attach(&user->system, path, UF_ROLE_CLIENT, false, 1, 1), UF_OK);
+    CHECK_EQ(uf_system_attach(&user->system, path, UF_ROLE_CLIENT, read_only, 1, 1), UF_OK);
     user->scratch = calloc(1, uf_system_scratch_bytes(&user->system));
 }
 
@@ -218,7 +228,7 @@ static void flip_between_calls(const char *temp, uint64_t seed)
     struct user user;
     for (uint32_t round = 0; round < ROUNDS; round++) {
         renew(&system, temp);
-        attach(&user, seed + round * 977);
+        attach(&user, seed + round * 977, false);
         for (uint32_t flips = 0; flips < FLIPS / ROUNDS; flips++) {
             flip(system.region.base, &user.dice);
             if (flips % 8 == 0) {
@@ -231,45 +241,115 @@ static void flip_between_calls(const char *temp, uint64_t seed)
     explored("bits flipped between calls", FLIPS);
 }
 
-#if !defined(__SANITIZE_THREAD__)
-static _Atomic bool over;
-
-static void *work(void *user)
+/* What a tool that attached for reading does. */
+static void read_only_use(struct user *user)
 {
-    while (!atomic_load_explicit(&over, memory_order_relaxed)) {
-        use(user);
+    static uint64_t counts[UF_HIST_BUCKETS];
+    uint64_t buffer[UF_KEY_BYTES_MAX / 8 + 1];
+    uint64_t data[128];
+    uint64_t cursor = 0;
+    uint64_t sum;
+    uint64_t max;
+    uint32_t worker;
+    uint32_t tallied[4 * UF_AGENT_STATES] = {0};
+    struct uf_key key;
+    struct uf_entry entry;
+    struct uf_agent_info agent;
+    struct uf_owner_info owner;
+    struct uf_system *system = &user->system;
+    struct dice *dice = &user->dice;
+    char name[8];
+    snprintf(name, sizeof name, "k%u", roll(dice, 40));
+    count(uf_key_make(&key, system->table.seed, buffer, "space", 5, name, strlen(name)));
+    count(uf_table_get(&system->table, &key, 1, data, sizeof data, &entry));
+    for (uint32_t i = 0; i < 8; i++) {
+        count(uf_table_next(&system->table, &cursor, 1, buffer, &entry));
     }
-    return NULL;
+    count((int)uf_table_count(&system->table));
+    count((int)uf_queue_length(&system->queues, roll(dice, 6), roll(dice, 4)));
+    count(uf_queue_name(&system->queues, roll(dice, 6)) == NULL ? UF_MISSING : UF_OK);
+    count(uf_agents_type_name(&system->agents, roll(dice, 5)) == NULL ? UF_MISSING : UF_OK);
+    count(uf_agent_at(&system->agents, roll(dice, 101), &agent));
+    count(uf_agent_route(&system->agents, roll(dice, 100), &worker));
+    uf_agents_tally(&system->agents, UF_EVERY_WORKER, tallied);
+    count(uf_owner_read(&system->self, roll(dice, 9), &owner));
+    count(uf_owner_alive(&system->self, roll(dice, 9)));
+    if (roll(dice, 16) == 0) {
+        count(uf_hist_read(&system->metrics, roll(dice, UF_HISTS), counts, &sum, &max));
+    }
+}
+
+static _Noreturn void work(uint32_t child, uint64_t seed)
+{
+    static struct user user;
+    bool read_only = child == 0;
+    watchdog(60); /* an alarm is not inherited */
+    attach(&user, seed, read_only);
+    while (!atomic_load_explicit(&tally->over, memory_order_relaxed)) {
+        if (read_only) {
+            read_only_use(&user);
+        } else {
+            use(&user);
+        }
+        atomic_fetch_add_explicit(&tally->steps[child], 1, memory_order_relaxed);
+    }
+    detach(&user);
+    _exit(0);
+}
+
+/* Wait until `child` has come to the end of one more use; it may have died instead. */
+static void await_step(uint32_t child, pid_t pid)
+{
+    uint64_t seen = atomic_load_explicit(&tally->steps[child], memory_order_relaxed);
+    for (uint32_t tries = 1;
+         atomic_load_explicit(&tally->steps[child], memory_order_relaxed) == seen; tries++) {
+        sched_yield();
+        siginfo_t info = {0};
+        if (tries % 64 == 0 && waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0 &&
+            info.si_pid == pid) {
+            return; /* child_end tells of what */
+        }
+    }
 }
 
 static void flip_during_calls(const char *temp, uint64_t seed)
 {
-    static struct user users[2];
     struct uf_system system;
-    struct team team = {0};
     struct dice dice = {seed};
+    uint64_t steps = 0;
     for (uint32_t round = 0; round < ROUNDS; round++) {
+        pid_t pid[CHILDREN];
         renew(&system, temp);
-        atomic_store_explicit(&over, false, memory_order_relaxed);
-        for (uint32_t i = 0; i < 2; i++) {
-            attach(&users[i], next_random(&dice.state));
-            team_add(&team, work, &users[i]);
+        atomic_store_explicit(&tally->over, false, memory_order_relaxed);
+        fflush(NULL);
+        for (uint32_t i = 0; i < CHILDREN; i++) {
+            uint64_t own = next_random(&dice.state);
+            atomic_store_explicit(&tally->steps[i], 0, memory_order_relaxed);
+            pid[i] = fork();
+            CHECK(pid[i] >= 0);
+            if (pid[i] == 0) {
+                work(i, own);
+            }
+        }
+        for (uint32_t i = 0; i < CHILDREN; i++) {
+            await_step(i, pid[i]); /* all are at it before the first flip */
         }
         for (uint32_t flips = 0; flips < FLIPS / ROUNDS; flips++) {
             flip(system.region.base, &dice);
-            if (flips % 64 == 0) {
-                sched_yield();
+            if (flips % 128 == 0) {
+                await_step(flips / 128 % CHILDREN, pid[flips / 128 % CHILDREN]);
             }
         }
-        atomic_store_explicit(&over, true, memory_order_relaxed);
-        team_join(&team);
-        detach(&users[0]);
-        detach(&users[1]);
+        atomic_store_explicit(&tally->over, true, memory_order_relaxed);
+        for (uint32_t i = 0; i < CHILDREN; i++) {
+            CHECK_EQ(child_end(pid[i]), 0);
+            steps += atomic_load_explicit(&tally->steps[i], memory_order_relaxed);
+        }
         uf_system_close(&system);
     }
-    explored("bits flipped during calls of two others", FLIPS);
+    explored("bits flipped during calls of three other processes", FLIPS);
+    explored("rounds of calls that they came to the end of meanwhile", steps);
 }
-#endif
 
 int main(void)
 {
@@ -277,16 +357,16 @@ int main(void)
     char directory[64] = "/tmp/uf-c-test-XXXXXX";
     uint64_t seed = test_seed();
     watchdog(100);
+    tally = mmap(NULL, sizeof *tally, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    CHECK(tally != MAP_FAILED);
     CHECK(mkdtemp(directory) != NULL);
     snprintf(path, sizeof path, "%s/region", directory);
     snprintf(temp, sizeof temp, "%s/temp", directory);
     flip_between_calls(temp, seed);
-#if !defined(__SANITIZE_THREAD__)
     flip_during_calls(temp, seed);
-#endif
     unlink(path);
     CHECK_EQ(rmdir(directory), 0);
-    explored("calls that came back", atomic_load(&calls));
-    explored("of them with a status other than OK", atomic_load(&refused));
+    explored("calls that came back", atomic_load(&tally->calls));
+    explored("of them with a status other than OK", atomic_load(&tally->refused));
     return 0;
 }
