@@ -251,6 +251,19 @@ def test_a_client_that_leaves_is_noticed(server):
     assert server.statistics().by_status == {"499": 1}
 
 
+def test_a_request_that_a_reset_overtakes_is_forgotten(server):
+    host, port = server.base_url.removeprefix("http://").split(":")
+    connection = http.client.HTTPConnection(host, int(port))
+    connection.request("POST", "/v1/messages", json.dumps({**BODY, "model": SLOW}), KEY)
+    while not server.statistics().in_flight:
+        time.sleep(0.01)
+    server.reset()
+    connection.close()
+    while server.statistics().in_flight:
+        time.sleep(0.01)
+    assert (server.statistics().by_status, server.requests()) == ({}, [])
+
+
 def test_a_slow_answer_comes_after_all(server):
     assert post(server, {**BODY, "model": "loopback-slow-0.1"})[0] == 200
 

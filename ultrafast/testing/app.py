@@ -201,6 +201,8 @@ def make_app() -> Starlette:
         body: MessagesBody | None = None
         fault: Fault | None = None
         status = 499  # what is recorded when the client leaves before the answer
+        # A request that a reset overtakes is recorded with those before it, and so forgotten.
+        statuses, records = state.statuses, state.records
         try:
             try:
                 body = await _read(request)
@@ -214,9 +216,9 @@ def make_app() -> Starlette:
             return response
         finally:
             state.in_flight -= 1
-            state.statuses[str(status)] += 1
+            statuses[str(status)] += 1
             retry = request.headers.get("x-stainless-retry-count", "0")
-            state.records.append(
+            records.append(
                 RequestRecord(
                     path=request.url.path,
                     status=status,
