@@ -43,8 +43,8 @@ PROGRAMS = {
     "uf_owner": ["owner"],
     "uf_agents": ["agents"],
     "uf_agents_in": ["agents"],
-    "uf_table": ["table"],
-    "uf_table_in": ["table"],
+    "uf_table": ["table", "table_mend"],
+    "uf_table_in": ["table", "table_mend"],
 }
 NARROW = ["--stale", "1", "--preemptions", "1"]
 LIMIT_S = 300

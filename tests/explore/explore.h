@@ -68,7 +68,8 @@ void explore_keep(void *data, size_t bytes); /* private data, put back before an
 void explore_name(const void *at,
                   const char *name); /* what a trace calls it                      */
 
-/* In bodies. */
+/* In bodies. The thread, or EXPLORE_THREADS in setup and finish. uf_step_hook may wait: the core's marks
+ * then hold a thread where a check wants it, and spare the schedules in which it is elsewhere. */
 uint32_t explore_self(void);
 uint32_t explore_dead(void); /* the dead thread, or EXPLORE_THREADS; in finish too        */
 void explore_inherit(void);  /* a mourner: see all that the dead thread did (the kernel's

@@ -92,9 +92,9 @@ static bool claim_as(uint32_t who)
     CHECK_EQ(worker, 1);
     claimed[who] = id;
     marked[who] = uf_agent_slot(id) + 1;
-    is_complete(who, uf_agent_slot(id));
-    CHECK_EQ(using[uf_agent_slot(id)], 0);
+    CHECK_EQ(using[uf_agent_slot(id)], 0); /* before any other look at the record */
     using[uf_agent_slot(id)] = who + 1;
+    is_complete(who, uf_agent_slot(id));
     explore_settled(1, id, 0);
     return true;
 }
@@ -178,6 +178,23 @@ static void observe(void)
     /* An id that it was not told, but could guess: the next of this record. */
     int status = uf_agent_route(&agents[me], first + (1u << UF_AGENT_SLOT_BITS), &worker);
     CHECK(status == UF_OK || status == UF_STALE);
+}
+/* Warm at first, then on its way to work: whoever reads the one or the other reads its fields too. */
+static void make_and_claim(void)
+{
+    make_warm();
+    explore_settled(5, 0, 0);
+    claim();
+}
+static void observe_first(void)
+{
+    is_complete(explore_self(), 0);
+}
+static void route_guessed(void)
+{
+    uint32_t worker;
+    int status = uf_agent_route(&agents[explore_self()], uf_agent_id(1, 0), &worker);
+    CHECK(status == UF_OK || status == UF_STALE); /* FULL: a limit of nobody's */
 }
 /* One name, one number; and whoever is told a number reads the name. */
 static void name_type(void)
@@ -353,6 +370,8 @@ static const struct explore_check checks[] = {
     AGENTS("agents-lying-hint", 400, setup_lying, finish_any, .body = {make_warm, claim}),
     AGENTS("agents-observed", 2000, setup_lying, finish_any, .body = {make_warm, claim, observe},
            .usual = {1, 2}, .deep = {2, 3}),
+    AGENTS("agents-observed-first", 70000, setup_none_1, finish_any,
+           .body = {make_and_claim, observe_first, route_guessed}, .usual = {2, 2}, .deep = {3, 3}),
     AGENTS("agents-two-reusers", 4000, setup_warm, finish_any,
            .body = {claim_run_free, make_warm, make_warm}, .usual = {2, 2}, .deep = {3, 3}),
     AGENTS("agents-claimer-dies", 7, setup_warm, finish_death, .body = {claim, mend_claim},

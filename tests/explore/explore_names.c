@@ -11,6 +11,8 @@ static uint32_t got[SEATS];
 static bool busy[SEATS];
 static uint64_t seen[SEATS];
 static uint32_t records;
+static uint64_t *using; /* a plain word: two users of a record at a time are a race */
+static uint32_t reused_ever;
 
 static void setup(uint32_t count)
 {
@@ -22,9 +24,16 @@ static void setup(uint32_t count)
     }
     seats_pool(1, 0);
     seats_queues(count, 1);
+    using = explore_alloc(sizeof *using);
+    explore_name(using, "using");
+    reused_ever = 0;
     explore_keep(got, sizeof got);
     explore_keep(busy, sizeof busy);
     explore_keep(seen, sizeof seen);
+}
+static void setup_1(void)
+{
+    setup(1);
 }
 static void setup_2(void)
 {
@@ -94,11 +103,46 @@ static void finish_renamed(void)
     uint32_t index;
     CHECK_EQ(uf_queue_find(&seat[OUTSIDER].queues, SECOND_NAME, &index), UF_OK);
 }
+/* What is done with a record is over when another has it. */
+static void use_and_close(void)
+{
+    *using = 1;
+    CHECK_EQ(uf_queue_close(&my_seat()->queues, 0), UF_OK);
+}
+static void open_and_use(void)
+{
+    open_as(explore_self(), SECOND_NAME);
+    if (got[explore_self()] != UNKNOWN) {
+        reused_ever++;
+        *using = 2;
+    }
+}
+static void reused(void)
+{
+    CHECK(reused_ever > 0);
+}
+/* Who finds a name can read it. */
+static void read_name(void)
+{
+    const char *name = uf_queue_name(&my_seat()->queues, 0);
+    /* Its first word, by an atomic load: a plain one is always the newest. */
+    const _Atomic uint64_t *word = (const _Atomic uint64_t *)(const void *)name;
+    CHECK(name == NULL || atomic_load_explicit(word, memory_order_relaxed) != 0);
+}
 static void mend(void)
 {
     struct uf_queue_recovery done;
     explore_inherit();
     uf_queue_recover(&my_seat()->queues, explore_dead() + 1, &seen[explore_self()], &done);
+}
+static void use_and_mend(void)
+{
+    explore_inherit();
+    uint64_t state = atomic_load_explicit(&my_seat()->queues.record[0].state, memory_order_relaxed);
+    if ((state & 0xff) != UF_QUEUE_OPEN && (state >> 8 & 0x3ff) == explore_dead() + 1) {
+        *using = 1; /* the dead one's record, and so its mender's */
+    }
+    mend();
 }
 static void mend_open(void)
 {
@@ -135,6 +179,11 @@ static void finish_2_names(void)
 {
     judge(1);
     CHECK(got[0] != got[1]);
+}
+static void finish_reused(void)
+{
+    CHECK_EQ(uf_queue_length(&seat[OUTSIDER].queues, 0, 0), 0);
+    CHECK(got[1] == UNKNOWN || got[1] == 0);
 }
 static void finish_death(void)
 {
@@ -179,6 +228,27 @@ static const struct explore_check checks[] = {
      .minimum = 2300,
      .usual = {2, 1},
      .deep = {0, 2}},
+    {.name = "names-closed-and-reused",
+     .setup = setup_named,
+     .body = {use_and_close, open_and_use},
+     .finish = finish_reused,
+     .after = reused,
+     .minimum = 45},
+    {.name = "names-open-read",
+     .setup = setup_1,
+     .body = {open_inbox, read_name},
+     .finish = finish,
+     .minimum = 100},
+    {.name = "names-mended-and-reused",
+     .setup = setup_1,
+     .body = {open_inbox, open_and_use, use_and_mend},
+     .finish = finish_reused,
+     .after = reused,
+     .mortal = 1,
+     .mourners = 4,
+     .minimum = 28000,
+     .usual = {1, 2},
+     .deep = {2, 2}},
     {.name = "names-opener-dies",
      .setup = setup_2,
      .body = {open_inbox, mend_open},

@@ -148,6 +148,29 @@ static void mend(void)
     explore_inherit();
     recover_as(explore_self(), explore_dead());
 }
+/* A process takes two messages and dies; its lock passes to the recoverer, which goes on here. */
+static void take_2_die_mend(void)
+{
+    uint32_t handles[2];
+    struct uf_receiver receiver = {0};
+    CHECK_EQ(uf_queue_take(&seat[OUTSIDER].queues, &receiver, handles, 2), 2);
+    explore_settled(10, 0, 0);
+    recover_as(explore_self(), OUTSIDER);
+}
+/* All that there are, oldest first. */
+static void adopt_all(void)
+{
+    uint32_t who = explore_self();
+    uint32_t handles[TAKES];
+    int status = uf_queue_adopt(&seat[who].queues, 0, handles, TAKES);
+    CHECK(status > 0 || status == UF_EMPTY);
+    for (int i = 0; i < status; i++) {
+        const struct taken *taken = note(who, handles[i]);
+        CHECK((taken->flags & UF_MESSAGE_REDELIVERED) != 0 && taken->attempt == 1);
+        CHECK(i == 0 || taken[-1].number < taken->number);
+        CHECK_EQ(uf_pool_give(&seat[who].pool, handles[i]), UF_OK);
+    }
+}
 static void mend_adopt_take(void)
 {
     mend();
@@ -255,6 +278,28 @@ static void setup_two(void)
     send_as(OUTSIDER, OUTSIDER * NUMBERS + 1, 0);
 }
 
+/* The dead OUTSIDER has claimed what stands in a ring of one; nothing else can pass it. */
+static void setup_dead_claim(void)
+{
+    struct uf_queues *queues = &seat[OUTSIDER].queues;
+    struct uf_ring ring;
+    struct uf_claim claim;
+    uint64_t from = 0;
+    setup_one();
+    CHECK_EQ(uf_ring_open(&ring, queues->rings, 1), UF_OK);
+    CHECK_EQ(uf_ring_claim(&ring, OUTSIDER + 1, &from, &claim), UF_OK);
+}
+static void mend_take_send_take(void)
+{
+    recover_as(explore_self(), OUTSIDER);
+    explore_settled(11, 0, 0);
+    if (take_as(explore_self())) {
+        send_1();
+        explore_settled(12, 0, 0);
+        take_1();
+    }
+}
+
 /* The dead OUTSIDER had four blocks: one claimed, one claimed with its name on it, one taken, and one
  * that it was filling. Its recoverer, thread 0, may die too, and thread 1 begins again. */
 static void setup_dead(void)
@@ -318,6 +363,10 @@ static void finish_dead(void)
 static const struct explore_check checks[] = {
     QUEUE("queue-send-take", 670, finish, .setup = setup_empty_2, .body = {send_2, take_2}),
     QUEUE("queue-two-receivers", 4200, finish, .setup = setup_two, .body = {take_1, take_2}),
+    QUEUE("queue-adopt-beside-recovery", 1300, finish, .setup = setup_two,
+          .body = {take_2_die_mend, adopt_all}),
+    QUEUE("queue-undone-and-lapped", 27000, finish, .setup = setup_dead_claim,
+          .body = {mend_take_send_take, take_1}),
     QUEUE("queue-sender-dies", 4200, finish, .setup = setup_empty, .body = {send_1, take_1, mend},
           .mortal = 1, .mourners = 4, .after = some_freed),
     QUEUE("queue-receiver-dies", 9, finish, .setup = setup_one, .body = {take_1, mend_adopt_take},

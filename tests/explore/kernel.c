@@ -16,7 +16,7 @@
 
 #define FROM __builtin_return_address(0)
 #define LOCKS 8
-#define PIPES 2
+#define PIPES 6
 #define FIRST_FD 1000
 #define FIRST_PIPE 2000
 

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "report.h"
+#include "uf_step.h"
 
 #define STACK_BYTES 131072u
 #define CHOICES 20000u
@@ -22,6 +23,7 @@ struct explore_bounds bounds;
 uint32_t stale_used;
 uint8_t arena[EXPLORE_ARENA] __attribute__((aligned(4096)));
 bool tracing;
+void (*uf_step_hook)(const char *id); /* the core's marks; a check may wait at them */
 
 enum end { WHOLE = 1, SEEN_BEFORE, FAILED };
 
@@ -289,7 +291,7 @@ void step(void)
 
 uint32_t explore_self(void)
 {
-    return (uint32_t)(running - thread);
+    return running == NULL ? EXPLORE_THREADS : (uint32_t)(running - thread);
 }
 
 uint32_t explore_dead(void)
@@ -442,6 +444,7 @@ void run_check(const struct explore_check *which, const struct explore_bounds *w
     memory_forget();
     kernel_restart();
     running = NULL;
+    uf_step_hook = NULL;
     which->setup();
     save_world();
     double began = now_s();
