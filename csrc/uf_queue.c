@@ -52,6 +52,7 @@ int uf_queues_open(struct uf_queues *queues, void *area, uint64_t bytes, struct 
     queues->count = head.count;
     queues->capacity = head.capacity;
     queues->me = me;
+    queues->limit = 0;
     return UF_OK;
 }
 
@@ -63,6 +64,7 @@ static struct uf_ring ring_of(const struct uf_queues *queues, uint32_t index, ui
                                                   ((uint64_t)index * UF_LANES + lane) * bytes);
     ring.capacity = queues->capacity;
     ring.shift = uf_log2(queues->capacity);
+    ring.limit = queues->limit;
     return ring;
 }
 
@@ -268,6 +270,19 @@ int uf_queue_adopt(struct uf_queues *queues, uint32_t index, uint32_t *handles, 
     return taken > 0 ? (int)taken : UF_EMPTY;
 }
 
+bool uf_queue_is_empty(struct uf_queues *queues, uint32_t index)
+{
+    for (uint32_t lane = 0; index < queues->count && lane < UF_LANES; lane++) {
+        struct uf_ring ring = ring_of(queues, index, lane);
+        if (!uf_ring_is_empty(&ring)) {
+            return false;
+        }
+    }
+    /* seq_cst: recovery stores the hint, then rings; as a sender. */
+    return index >= queues->count ||
+           atomic_load_explicit(&queues->record[index].orphans, memory_order_seq_cst) == 0;
+}
+
 int uf_queue_arm(struct uf_queues *queues, uint32_t index, uint32_t mode, uint32_t *armed)
 {
     if (index >= queues->count) {
@@ -275,15 +290,7 @@ int uf_queue_arm(struct uf_queues *queues, uint32_t index, uint32_t mode, uint32
     }
     struct uf_queue_record *record = &queues->record[index];
     *armed = uf_bell_arm(&record->bell, mode);
-    for (uint32_t lane = 0; lane < UF_LANES; lane++) {
-        struct uf_ring ring = ring_of(queues, index, lane);
-        if (!uf_ring_is_empty(&ring)) {
-            uf_bell_disarm(&record->bell);
-            return UF_OK;
-        }
-    }
-    /* seq_cst: recovery stores the hint, then rings; as a sender. */
-    if (atomic_load_explicit(&record->orphans, memory_order_seq_cst) != 0) {
+    if (!uf_queue_is_empty(queues, index)) {
         uf_bell_disarm(&record->bell);
         return UF_OK;
     }

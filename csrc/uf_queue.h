@@ -70,6 +70,7 @@ struct uf_queues {
     uint32_t count;
     uint32_t capacity; /* of each lane */
     uint32_t me;       /* slot + 1 */
+    uint32_t limit;    /* messages a lane that sends keep to; 0 as opened: the capacity */
 };
 
 /* A receiver's own memory. */
@@ -102,6 +103,9 @@ UF_API int uf_queue_adopt(struct uf_queues *queues, uint32_t index, uint32_t *ha
                           uint32_t max);
 /* Arm the bell, then look: EMPTY (sleep now) or OK (there is something; the bell is disarmed). */
 UF_API int uf_queue_arm(struct uf_queues *queues, uint32_t index, uint32_t mode, uint32_t *armed);
+/* Nothing to take or adopt. seq_cst, for the bell: receivers that share one arm it themselves and
+ * leave it armed, for another of them may sleep on it. */
+UF_API bool uf_queue_is_empty(struct uf_queues *queues, uint32_t index);
 /* Messages in a lane, and whether a dead receiver's wait. */
 UF_API uint32_t uf_queue_length(struct uf_queues *queues, uint32_t index, uint32_t lane);
 UF_API bool uf_queue_has_orphans(const struct uf_queues *queues, uint32_t index);

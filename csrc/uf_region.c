@@ -63,11 +63,20 @@ static int status_of_errno(void)
     }
 }
 
+/* Open without following a link that somebody put there; those of our descriptors are the kernel's.
+ * O_NONBLOCK: a FIFO planted under the name must not make us wait for its other end. */
+static int open_plainly(const char *path, bool writable)
+{
+    static const char ours[] = "/proc/self/fd/";
+    int follow = strncmp(path, ours, sizeof ours - 1) == 0 ? 0 : O_NOFOLLOW;
+    return open(path, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK | follow);
+}
+
 /* Open the path once more for the descriptor that carries locks; it must be the same file. */
 static int open_apart(struct uf_region *region, const char *path, bool writable)
 {
     struct stat st;
-    int fd = open(path, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    int fd = open_plainly(path, writable);
     if (fd < 0) {
         return status_of_errno();
     }
@@ -214,8 +223,7 @@ int uf_region_attach(struct uf_region *region, const char *path, bool writable)
     } top;
     memset(region, 0, sizeof *region);
     region->fd = -1;
-    /* O_NONBLOCK: a FIFO planted under the name must not make us wait for its other end. */
-    int fd = open(path, (writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+    int fd = open_plainly(path, writable);
     if (fd < 0) {
         return status_of_errno();
     }

@@ -14,7 +14,8 @@
  * ORDER      G1 ready release -> G2 ready acquire   head, directory and areas are initialised
  * ERRORS     create: EXISTS, NO_SPACE, DENIED, INVALID, SYSTEM.  attach: NO_REGION, NOT_REGION,
  *            LAYOUT, TRUNCATED, CORRUPT, DENIED, SYSTEM. A file is read with pread and judged
- *            before it is mapped, so that no length in it can lead to a SIGBUS.
+ *            before it is mapped, so that no length in it can lead to a SIGBUS. No link is followed
+ *            but the kernel's own, /proc/self/fd/N: so a region is attached to whose name is gone.
  * SOURCE     The verify-before-trust order follows LMDB's meta pages (H. Chu).
  *
  * Two descriptors, one purpose each: the one that was mapped is closed at once; `fd` is opened

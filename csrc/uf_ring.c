@@ -50,6 +50,7 @@ int uf_ring_open(struct uf_ring *ring, void *area, uint32_t capacity)
     ring->shared = area;
     ring->capacity = capacity;
     ring->shift = uf_log2(capacity);
+    ring->limit = 0;
     return UF_OK;
 }
 
@@ -69,6 +70,17 @@ static inline uint64_t past_cleared(const struct uf_ring *ring, uint64_t at, int
     return at + laps * ring->capacity + 1;
 }
 
+/* Whether a push at the first unfilled position keeps to the limit: the position so far behind it was
+ * cleared. Once cleared it stays so, hence the push that follows may trust the answer: it succeeds at
+ * this very position or not at all. */
+static inline bool is_within_limit(const struct uf_ring *ring, uint64_t tail)
+{
+    uint64_t behind = tail - ring->limit;
+    /* Relaxed: a count from which nothing else is inferred. */
+    uint64_t word = atomic_load_explicit(slot_of(ring, behind), memory_order_relaxed);
+    return laps_ahead(uf_slot_version(word), lap_of(ring, behind)) > 0;
+}
+
 int uf_ring_push(struct uf_ring *ring, const uint32_t *handles, uint32_t count)
 {
     struct uf_ring_head *shared = ring->shared;
@@ -83,6 +95,9 @@ int uf_ring_push(struct uf_ring *ring, const uint32_t *handles, uint32_t count)
         uint64_t word = atomic_load_explicit(slot, memory_order_acquire);
         int64_t ahead = laps_ahead(uf_slot_version(word), lap_of(ring, tail));
         if (ahead == 0 && uf_slot_handle(word) == UF_HANDLE_NONE) {
+            if (ring->limit != 0 && !is_within_limit(ring, tail)) {
+                break;
+            }
             UF_STEP(R1);
             /* S1 -> T1. Release: whoever sees the handle sees the message complete; seq_cst, as
              * the sender then reads the bell (uf_bell.h). Failure relaxed: the loop loads again. */

@@ -17,8 +17,8 @@
  *            Until then the slot names it too, so a death between the two leaves a visible claim.
  * THREADS    Any number of senders and receivers, of any processes.
  * PROGRESS   push, claim: lock-free; a failed CAS means that another call succeeded. clear: wait-free.
- *            A stopped receiver makes the ring look full once the others have lapped it, and only
- *            then; it makes no receiver wait.
+ *            A stopped receiver makes the ring look full once the others have lapped it (or are
+ *            `limit` messages past it), and only then; it makes no receiver wait.
  * DEATH      R1 (before the push CAS): nothing was sent. R2 (before the tail hint): the next caller
  *            pushes the hint forward. R3 (claimed, not cleared): uf_ring_unclaim gives the message
  *            back to the ring at its old place. R4 (cleared, head hint behind): as R2.
@@ -50,6 +50,7 @@ struct uf_ring {
     struct uf_ring_head *shared;
     uint32_t capacity; /* a power of two */
     uint32_t shift;
+    uint32_t limit; /* handles in it at most, if all its senders say so; 0: its capacity */
 };
 
 struct uf_claim {

@@ -215,6 +215,42 @@ static void an_undone_claim_is_found_behind_a_lagging_hint(void)
     explored("undone claims found behind a lagging head hint", cases);
 }
 
+/* A limit is kept to at every position, also where positions and versions wrap, and whichever of
+ * the claims is cleared first. */
+static void a_limit_is_kept_to(void)
+{
+    uint64_t cases = 0;
+    const uint64_t starts[] = {0, 5, (1ull << (UF_RING_VERSION_BITS + 3)) - 3};
+    for (uint32_t s = 0; s < sizeof starts / sizeof starts[0]; s++) {
+        for (uint32_t limit = 1; limit <= 8; limit++) {
+            struct uf_ring ring = make(8, starts[s]);
+            ring.limit = limit;
+            for (uint32_t round = 0; round < 20; round++) {
+                uint32_t handles[9] = {1, 2, 3, 4, 5, 6, 7, 8, 9};
+                struct uf_claim claim[8];
+                uint64_t from = 0;
+                CHECK_EQ(uf_ring_push(&ring, handles, 9), (int)limit);
+                CHECK_EQ(uf_ring_push(&ring, handles, 1), UF_FULL);
+                for (uint32_t i = 0; i < limit; i++) {
+                    CHECK_EQ(uf_ring_claim(&ring, 1, &from, &claim[i]), UF_OK);
+                    CHECK_EQ(claim[i].handle, i + 1);
+                }
+                CHECK_EQ(uf_ring_push(&ring, handles, 1), UF_FULL); /* claimed, not cleared */
+                for (uint32_t i = limit; i-- > 1;) {
+                    uf_ring_clear(&ring, claim[i].position);
+                    CHECK_EQ(uf_ring_push(&ring, handles, 1), UF_FULL); /* the oldest stands */
+                }
+                uf_ring_clear(&ring, claim[0].position);
+                uf_ring_advance(&ring, from);
+                CHECK(uf_ring_is_empty(&ring));
+                cases++;
+            }
+            free(ring.shared);
+        }
+    }
+    explored("rounds within a limit", cases);
+}
+
 /* --- threads ---------------------------------------------------------------------------------- */
 
 #define SENDERS 4u
@@ -360,6 +396,7 @@ int main(void)
     seed = test_seed();
     against_a_model();
     an_undone_claim_is_found_behind_a_lagging_hint();
+    a_limit_is_kept_to();
     under_threads(1);
     under_threads(3);
     return 0;
