@@ -139,8 +139,8 @@ static bool give_hint(struct uf_agents *agents, uint32_t type, uint32_t slot)
 }
 
 /* Give hints again at warm agents that have none: the ring was too full for them, or who was to give
- * or to use them died. Called when the ring is empty. False: none was given; the ring may be full of
- * claims that another process has not cleared yet, or will not, and is not waited for. */
+ * or to use them died. Called when the ring is empty. False: there is no hint to claim; the ring may be
+ * full of claims that another process has not cleared yet, or will not, and is not waited for. */
 static bool find_unhinted(struct uf_agents *agents, uint32_t type)
 {
     struct uf_type *row = type_row(agents, type);
@@ -157,7 +157,8 @@ static bool find_unhinted(struct uf_agents *agents, uint32_t type)
         uint64_t word = atomic_load_explicit(&agents->record[slot].word, memory_order_relaxed);
         if (state_of(word) == UF_AGENT_WARM && type_of(word) == type) {
             if (!give_hint(agents, type, slot)) {
-                break;
+                struct uf_ring ring = warm_ring(agents, type);
+                return found || !uf_ring_is_empty(&ring); /* others may have filled it with hints */
             }
             found = true;
         }
