@@ -31,7 +31,16 @@ PAGES: dict[str, tuple[str, list[str]]] = {
     "agents": ("Agents", ["Agent", "IncomingMessage", "Context", "Profile"]),
     "messages": (
         "Messages",
-        ["UltraFastCommunicationBus", "Subscription", "Publication", "DeadLetter", "TopicMatcher"],
+        [
+            "UltraFastCommunicationBus",
+            "Subscription",
+            "Publication",
+            "TopicMatcher",
+        ],
+    ),
+    "queues": (
+        "Named queues and dead letters",
+        ["WorkQueue", "Consumer", "WorkItem", "DeadLetter"],
     ),
     "events": ("Events", ["EnhancedEventBus", "Event"]),
     "store": ("The store", ["UltraFastMemoryStore", "StoreStatistics", "Namespace", "TTLMap"]),

@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     from ultrafast.agents.agent import Agent, IncomingMessage
     from ultrafast.agents.context import Context
     from ultrafast.bus.bus import UltraFastCommunicationBus
+    from ultrafast.bus.consumer import Consumer, WorkItem
     from ultrafast.bus.deadletters import DeadLetter
     from ultrafast.bus.events import EnhancedEventBus
     from ultrafast.bus.publications import Publication, Subscription
     from ultrafast.bus.topics import TopicMatcher
+    from ultrafast.bus.workqueue import WorkQueue
     from ultrafast.client import Client, attach
     from ultrafast.config import AgentPoolConfig, AlertThresholds, Config
     from ultrafast.errors import UltrafastError
@@ -52,6 +54,7 @@ _HOMES = {
     "Client": "client",
     "Config": "config",
     "Constraints": "executor.tasks",
+    "Consumer": "bus.consumer",
     "Context": "agents.context",
     "DeadLetter": "bus.deadletters",
     "EnhancedEventBus": "bus.events",
@@ -74,6 +77,8 @@ _HOMES = {
     "UltrafastError": "errors",
     "Usage": "executor.tasks",
     "ValidationReport": "monitoring.validator",
+    "WorkItem": "bus.consumer",
+    "WorkQueue": "bus.workqueue",
     "attach": "client",
 }
 
@@ -86,6 +91,7 @@ __all__ = [
     "Client",
     "Config",
     "Constraints",
+    "Consumer",
     "Context",
     "DeadLetter",
     "EnhancedEventBus",
@@ -108,6 +114,8 @@ __all__ = [
     "UltrafastError",
     "Usage",
     "ValidationReport",
+    "WorkItem",
+    "WorkQueue",
     "__version__",
     "attach",
 ]

@@ -45,6 +45,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "mailbox_capacity": (1, 1_000_000),
     "queue_capacity": (16, 1 << 20),
     "max_processes": (2, PROCESSES_MAX),
+    "max_named_queues": (0, 8192),
+    "max_redeliveries": (0, 200),
     "worker_hang_timeout_s": (0.1, 86_400.0),
     "shutdown_timeout_s": (0.0, 86_400.0),
     "result_cache_ttl_s": (0.0, 31_536_000.0),
@@ -166,6 +168,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Messages in each of the four priority lanes of a queue; a power of two.
     max_processes : int
         Processes attached at a time: the manager, workers, clients, and dead ones not yet mended.
+    max_named_queues : int
+        Work queues and queue groups, besides the processes' own queues.
+    max_redeliveries : int
+        How often a message may come again after the death of who was handling it; then it is a
+        dead letter. Agent types may say otherwise.
     worker_hang_timeout_s : float
         A worker that gives no sign for so long is taken for dead.
     shutdown_timeout_s : float
@@ -210,6 +217,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     mailbox_capacity: int = 1000
     queue_capacity: int = 8192
     max_processes: int = 64
+    max_named_queues: int = 32
+    max_redeliveries: int = 3
     worker_hang_timeout_s: float = 30.0
     shutdown_timeout_s: float = 10.0
     model: str | None = None

@@ -24,6 +24,8 @@ __all__ = [
     "InvalidArgument",
     "JobBusy",
     "JobChanged",
+    "MessageExpired",
+    "MessageNotRepeated",
     "MessageTooBig",
     "ModelAuthError",
     "ModelError",
@@ -267,6 +269,14 @@ class SubjectError(UltrafastError, ValueError):
 
 class AgentError(UltrafastError, RuntimeError):
     """The agent's own code raised; the sentence names the class it raised."""
+
+
+class MessageExpired(UltrafastError, TimeoutError):
+    """A message's time to live was over before its receiver came to it; it is a dead letter."""
+
+
+class MessageNotRepeated(UltrafastError, RuntimeError):
+    """A worker died with the message, and it may not be handled again; it is a dead letter."""
 
 
 class AgentTypeUnknown(UltrafastError, LookupError):

@@ -24,7 +24,6 @@ from ultrafast.agents.pools import PoolKeeper, PoolState
 from ultrafast.agents.registry import AgentType, check_type, describe
 from ultrafast.agents.spawner import inbox_name
 from ultrafast.agents.supervisor import Supervisor, WorkerState
-from ultrafast.bus.deadletters import DeadLetter
 from ultrafast.bus.events import EnhancedEventBus
 from ultrafast.config import Config
 from ultrafast.core import Region, now_ns
@@ -368,10 +367,6 @@ class UltraFastAgentManager(SystemContext):
             workers=self._supervisor.states(),
             pids=self.pids(),
         )
-
-    def dead_letters(self, limit: int = 1000) -> list[DeadLetter]:
-        """Take the messages that could not be delivered, oldest first."""
-        return self.bus.dead_letters(limit)
 
     def metrics_counter(self, counter: int) -> int:
         """One shared counter, summed over all processes (`ultrafast.metric_names.Counter`)."""

@@ -71,3 +71,10 @@ class Counter(IntEnum):
     """Tokens that the model answered."""
     CACHE_HITS = 18
     """Tasks answered from the cache."""
+
+    OVERDUE = 19
+    """Messages and publications whose time to live ended before they were handled."""
+    DROPPED = 20
+    """Publications that a subscription's full buffer pushed out, its oldest first."""
+    LETTERS_LOST = 21
+    """Dead letters pushed out of their full queue by newer ones."""

@@ -40,6 +40,7 @@ _VALUES = (
 _AGENTS_MAX = 4_000_000  # of the core; a Config's limit leaves a quarter of it in reserve
 _TYPES = 64
 _SHARDS = 16
+_OWN_QUEUES = 4  # dead letters, and room for a queue that is being replaced
 _SETTINGS_BYTES = 64 * KIB
 _BUCKETS_MIN, _BUCKETS_MAX = 1024, (1 << 30) - 1
 _EXTENSIONS_MAX = (1 << 20) - 1
@@ -75,7 +76,7 @@ def region_sizes(config: Config) -> Sizes:
         owners=config.max_processes,
         buckets=buckets,
         extensions=extensions,
-        queues=config.max_processes + 16,
+        queues=config.max_processes + config.max_named_queues + _OWN_QUEUES,
         queue_capacity=config.queue_capacity,
         # Besides the live: those that wait, twice while a pool is renewed, and those just ended.
         agents=min(

@@ -79,7 +79,11 @@ def assemble(region: Region, config: Config, inbox: str) -> Parts:
         Name of this process's queue.
     """
     endpoint = Endpoint(region, inbox)
-    bus = UltraFastCommunicationBus(endpoint, handlers=config.event_bus_workers)
+    bus = UltraFastCommunicationBus(
+        endpoint,
+        handlers=config.event_bus_workers,
+        max_redeliveries=config.max_redeliveries,
+    )
     spawner = Spawner(
         endpoint,
         hosts=host_count(config),

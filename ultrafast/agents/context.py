@@ -14,9 +14,12 @@ import msgspec
 
 from ultrafast.agents.spawner import Spawner
 from ultrafast.bus.bus import UltraFastCommunicationBus
+from ultrafast.bus.consumer import Acknowledge, Consumer
+from ultrafast.bus.deadletters import DeadLetter
 from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.publications import Publication, Subscription
 from ultrafast.bus.wire import Kind
+from ultrafast.bus.workqueue import WorkQueue
 from ultrafast.core import now_ns
 from ultrafast.errors import UltrafastError
 from ultrafast.executor.executor import failed_result
@@ -139,9 +142,12 @@ class SystemContext:
         *,
         priority: str | int = "normal",
         timeout_s: float = 0.0,
+        ttl_s: float | None = None,
     ) -> bool:
         """Send a message; see `UltraFastCommunicationBus.send`."""
-        return await self.bus.send(sender, receiver, body, priority=priority, timeout_s=timeout_s)
+        return await self.bus.send(
+            sender, receiver, body, priority=priority, timeout_s=timeout_s, ttl_s=ttl_s
+        )
 
     async def send_messages(
         self,
@@ -161,10 +167,11 @@ class SystemContext:
         *,
         priority: str | int = "normal",
         timeout_s: float = 5.0,
+        ttl_s: float | None = None,
     ) -> Any:
         """Send a message and wait for the answer; see `UltraFastCommunicationBus.request`."""
         return await self.bus.request(
-            sender, receiver, body, priority=priority, timeout_s=timeout_s
+            sender, receiver, body, priority=priority, timeout_s=timeout_s, ttl_s=ttl_s
         )
 
     async def publish(
@@ -178,6 +185,28 @@ class SystemContext:
     ) -> Subscription:
         """Receive publications; see `UltraFastCommunicationBus.subscribe`."""
         return self.bus.subscribe(pattern, callback)
+
+    def queue(self, name: str) -> WorkQueue:
+        """A named queue; see `UltraFastCommunicationBus.queue`."""
+        return self.bus.queue(name)
+
+    def consume(
+        self, queue_id: str, max_batch: int = 32, *, acknowledge: Acknowledge = "auto"
+    ) -> Consumer:
+        """Take items from a named queue; see `UltraFastCommunicationBus.consume`."""
+        return self.bus.consume(queue_id, max_batch, acknowledge)
+
+    def dead_letters(self, limit: int = 1000, *, reason: str | None = None) -> list[DeadLetter]:
+        """Read what could not be delivered; see `UltraFastCommunicationBus.dead_letters`."""
+        return self.bus.dead_letters(limit, reason=reason)
+
+    def take_dead_letters(self, limit: int = 1000) -> list[DeadLetter]:
+        """Take out what could not be delivered, oldest first."""
+        return self.bus.take_dead_letters(limit)
+
+    def resend(self, letter: DeadLetter) -> bool:
+        """Send a dead letter again; see `UltraFastCommunicationBus.resend`."""
+        return self.bus.resend(letter)
 
     # --- tasks
 
@@ -252,27 +281,45 @@ class Context:
         return self.system.memory_store
 
     def send_nowait(
-        self, receiver: int, body: Any, *, priority: str | int = "normal", sent_ns: int = 0
+        self,
+        receiver: int,
+        body: Any,
+        *,
+        priority: str | int = "normal",
+        sent_ns: int = 0,
+        ttl_s: float | None = None,
     ) -> bool:
         """Send from any thread of the worker; see `UltraFastCommunicationBus.send_nowait`."""
         return self.system.bus.send_nowait(
-            self._agent_id, receiver, body, priority=priority, sent_ns=sent_ns
+            self._agent_id, receiver, body, priority=priority, sent_ns=sent_ns, ttl_s=ttl_s
         )
 
     async def send(
-        self, receiver: int, body: Any, *, priority: str | int = "normal", timeout_s: float = 0.0
+        self,
+        receiver: int,
+        body: Any,
+        *,
+        priority: str | int = "normal",
+        timeout_s: float = 0.0,
+        ttl_s: float | None = None,
     ) -> bool:
         """Send a message to another agent."""
         return await self.system.bus.send(
-            self._agent_id, receiver, body, priority=priority, timeout_s=timeout_s
+            self._agent_id, receiver, body, priority=priority, timeout_s=timeout_s, ttl_s=ttl_s
         )
 
     async def request(
-        self, receiver: int, body: Any, *, priority: str | int = "normal", timeout_s: float = 5.0
+        self,
+        receiver: int,
+        body: Any,
+        *,
+        priority: str | int = "normal",
+        timeout_s: float = 5.0,
+        ttl_s: float | None = None,
     ) -> Any:
         """Send a message to another agent and wait for its answer."""
         return await self.system.bus.request(
-            self._agent_id, receiver, body, priority=priority, timeout_s=timeout_s
+            self._agent_id, receiver, body, priority=priority, timeout_s=timeout_s, ttl_s=ttl_s
         )
 
     async def publish(self, subject: str, payload: Any, *, priority: str | int = "normal") -> bool:
@@ -286,6 +333,18 @@ class Context:
         subscription = self.system.subscribe(pattern, callback)
         self._host.keep(self._agent_id, subscription)
         return subscription
+
+    def queue(self, name: str) -> WorkQueue:
+        """A named queue; see `UltraFastCommunicationBus.queue`."""
+        return self.system.queue(name)
+
+    def consume(
+        self, queue_id: str, max_batch: int = 32, *, acknowledge: Acknowledge = "auto"
+    ) -> Consumer:
+        """Take items from a named queue; it ends with the agent."""
+        consumer = self.system.consume(queue_id, max_batch, acknowledge=acknowledge)
+        self._host.keep(self._agent_id, consumer)
+        return consumer
 
     async def spawn_agent(self, agent_type: str, *, priority: str | int = "normal") -> int:
         """Spawn another agent, in any worker."""

@@ -20,7 +20,7 @@ from ultrafast.agents.agent import Agent, IncomingMessage
 from ultrafast.agents.context import Context, SystemContext
 from ultrafast.agents.registry import AgentType, load
 from ultrafast.bus.endpoint import Endpoint
-from ultrafast.bus.wire import LANES, REPLY_LANE, Kind, Operation, Reason, origin_of
+from ultrafast.bus.wire import LANES, REPLY_LANE, Kind, Operation, Reason, is_overdue, origin_of
 from ultrafast.core import Message, now_ns
 from ultrafast.core._agents import ACTIVE, BUILDING, DRAINING, FAILED, FREE, STARTING, STOPPED, WARM
 from ultrafast.core._status import OK
@@ -164,6 +164,9 @@ class AgentHost:
     def _begin(self, hosted: _Hosted, message: Message) -> Awaitable[Any] | None:
         """Call the handler. None: it is done, and answered."""
         kind = message.kind
+        if message.extra and is_overdue(message):
+            self._system.bus.dead_letter(message, Reason.EXPIRED)
+            return None
         if kind == Kind.PING:
             self._done(hosted, message, None)
             return None

@@ -14,14 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ultrafast import codec, errors
-from ultrafast.bus.deadletters import DeadLetter, DeadLetters
+from ultrafast import codec
+from ultrafast.bus.answers import error_of, told_to_asker
+from ultrafast.bus.consumer import Acknowledge, Consumer
+from ultrafast.bus.deadletters import DeadLetter, DeadLetters, Sealed, sealed_in
 from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.publications import Publication, Publications, Subscription
-from ultrafast.bus.wire import REPLY_LANE, Kind, Reason, lane_of
+from ultrafast.bus.wire import REPLY_LANE, Kind, Reason, lane_of, ttl_ms_of
+from ultrafast.bus.workqueue import WorkQueue, WorkQueues
 from ultrafast.core import Message, now_ns
 from ultrafast.core._status import FULL, STALE
-from ultrafast.errors import AgentError, AgentGone, QueueFull, UltrafastError
+from ultrafast.errors import AgentGone, EntryMissing, QueueFull
 from ultrafast.metric_names import Counter, Histogram
 
 if TYPE_CHECKING:
@@ -43,18 +46,21 @@ class UltraFastCommunicationBus:
         This process's.
     handlers : int
         Subscription callbacks under way at once in this process.
+    max_redeliveries : int
+        How often an item of a named queue may come again after its consumer's death.
 
     Notes
     -----
     Threads: `send_nowait` from any thread; everything else from the loop's.
     """
 
-    def __init__(self, endpoint: Endpoint, *, handlers: int = 8) -> None:
+    def __init__(self, endpoint: Endpoint, *, handlers: int = 8, max_redeliveries: int = 3) -> None:
         self._endpoint = endpoint
         self._agents = endpoint.agents
         self._metrics = endpoint.metrics
         self._publications = Publications(endpoint, handlers)
         self._letters = DeadLetters(endpoint)
+        self._queues = WorkQueues(endpoint, max_redeliveries, self._bury)
         self._running: set[asyncio.Task[None]] = set()
 
     # --- messages
@@ -67,6 +73,7 @@ class UltraFastCommunicationBus:
         *,
         priority: str | int = "normal",
         sent_ns: int = 0,
+        ttl_s: float | None = None,
     ) -> bool:
         """Send a message to an agent, or be refused at once.
 
@@ -81,6 +88,9 @@ class UltraFastCommunicationBus:
         priority : str or int
         sent_ns : int
             The intended send time (CLOCK_MONOTONIC); now, when not given.
+        ttl_s : float, optional
+            When its handler has not begun so long after that time, it is not handled but becomes
+            a dead letter.
 
         Returns
         -------
@@ -108,6 +118,9 @@ class UltraFastCommunicationBus:
             receiver,
             self._endpoint.correlation(),
             sent_ns or now_ns(),
+            0,
+            0,
+            0 if ttl_s is None else ttl_ms_of(ttl_s),
         )
         self._metrics.add(Counter.SENT)
         if not sent:
@@ -122,17 +135,22 @@ class UltraFastCommunicationBus:
         *,
         priority: str | int = "normal",
         timeout_s: float = 0.0,
+        ttl_s: float | None = None,
     ) -> bool:
         """`send_nowait`; when refused, tried again for `timeout_s` at most."""
         started = now_ns()
-        if self.send_nowait(sender, receiver, body, priority=priority, sent_ns=started):
+        if self.send_nowait(
+            sender, receiver, body, priority=priority, sent_ns=started, ttl_s=ttl_s
+        ):
             return True
         until = time.monotonic() + timeout_s
         pause = 0.0005
         while time.monotonic() < until:
             await asyncio.sleep(pause)
             pause = min(pause * 2, 0.01)
-            if self.send_nowait(sender, receiver, body, priority=priority, sent_ns=started):
+            if self.send_nowait(
+                sender, receiver, body, priority=priority, sent_ns=started, ttl_s=ttl_s
+            ):
                 return True
         return False
 
@@ -178,6 +196,7 @@ class UltraFastCommunicationBus:
         priority: str | int = "normal",
         timeout_s: float = 5.0,
         kind: Kind = Kind.DATA,
+        ttl_s: float | None = None,
     ) -> Any:
         """Send a message and wait for what the agent's handler returns.
 
@@ -189,8 +208,13 @@ class UltraFastCommunicationBus:
             Its handler raised; an error of this library is raised as itself.
         QueueFull, TimeoutError
             Its mailbox or its worker's queue had no room, or no answer came, within `timeout_s`.
+        MessageExpired
+            Its handler had not begun `ttl_s` after the call.
+        MessageNotRepeated
+            Its worker died with the message, which may not be delivered again.
         """
         started = now_ns()
+        ttl_ms = ttl_ms_of(ttl_s)
         payload, number = codec.encode(body)
         lane = lane_of(priority)
         self._metrics.add(Counter.SENT)
@@ -213,6 +237,7 @@ class UltraFastCommunicationBus:
                 sender=sender or 0,
                 receiver=receiver,
                 sent_ns=started,
+                extra=ttl_ms,
             )
         except QueueFull:
             self._metrics.add(Counter.REFUSED)
@@ -263,21 +288,144 @@ class UltraFastCommunicationBus:
         """Receive what is published; see `ultrafast.bus.publications.Publications.subscribe`."""
         return self._publications.subscribe(pattern, callback, buffer=buffer)
 
+    # --- named queues
+
+    def queue(self, name: str) -> WorkQueue:
+        """A named queue, which any process of the system may put to and consume from.
+
+        Parameters
+        ----------
+        name : str
+            1 to 56 bytes of printable text. The first who names a queue makes it.
+
+        Raises
+        ------
+        NoSlot
+            There are `max_named_queues` already.
+        """
+        return self._queues.queue(name)
+
+    def consume(
+        self, queue_id: str, max_batch: int = 32, acknowledge: Acknowledge = "auto"
+    ) -> Consumer:
+        """Take items from a named queue, of which each goes to one consumer.
+
+        Parameters
+        ----------
+        queue_id : str
+            The queue's name.
+        max_batch : int
+            Items taken at once, up to 1024. Those that wait in this process for their turn are not
+            for other consumers: 1 shares slow work most evenly.
+        acknowledge : {"auto", "manual"}
+            auto: an item is released when the next one, or the next batch, is asked for. manual:
+            by `WorkItem.release`, or at the end of ``async with item``.
+
+        Returns
+        -------
+        Consumer
+            An async iterator; `Consumer.batch` takes many. To be closed, or used in `async with`.
+
+        Notes
+        -----
+        What a killed consumer had and did not release, another gets, marked redelivered; after
+        `max_redeliveries` such deaths it becomes a dead letter with the reason `poisonous`.
+        """
+        return self._queues.consume(queue_id, max_batch, acknowledge)
+
+    def _bury(self, message: Message, reason: Reason, queue: str) -> None:
+        self.dead_letter(message, reason, queue=queue)
+
     # --- dead letters
 
-    def dead_letter(self, message: Message, reason: Reason) -> None:
+    def dead_letter(self, message: Message, reason: Reason, *, queue: str = "") -> None:
         """Put a message that can't be delivered where people find it; its asker gets an error."""
         self._metrics.add(Counter.DEAD_LETTERED)
+        if reason == Reason.EXPIRED:
+            self._metrics.add(Counter.OVERDUE)
         if message.reply_queue:
-            sentence = reason.name.lower().replace("_", " ")
-            self.reply_error(
-                message, AgentGone(f"agent {message.receiver:#x} got no message: {sentence}")
-            )
-        self._letters.put(message, reason)
+            self.reply_error(message, told_to_asker(message, reason))
+        self._letters.put(message, reason, queue=queue)
 
-    def dead_letters(self, limit: int = 1000) -> list[DeadLetter]:
+    def dead_letters(self, limit: int = 1000, *, reason: str | None = None) -> list[DeadLetter]:
+        """Read dead letters, oldest first. They stay until taken, sent again or pushed out.
+
+        Parameters
+        ----------
+        limit : int
+        reason : str, optional
+            Only letters with this reason.
+        """
+        return self._letters.read(limit, reason)
+
+    def take_dead_letters(self, limit: int = 1000) -> list[DeadLetter]:
         """Take dead letters out of their queue, oldest first."""
         return self._letters.take(limit)
+
+    def resend(self, letter: DeadLetter) -> bool:
+        """Send a dead letter again to whom it was for, and take it out.
+
+        A message to an agent goes to that agent, an item of a named queue to that queue. It counts
+        as a new message: it has no time to live and no deliveries before it, and nobody waits for
+        its answer.
+
+        Parameters
+        ----------
+        letter : DeadLetter
+            As `dead_letters` gave it.
+
+        Returns
+        -------
+        bool
+            False: refused as `send_nowait` refuses, and it is still a dead letter.
+
+        Raises
+        ------
+        EntryMissing
+            It is no dead letter any more.
+        AgentGone
+            Its receiver has ended; it is still a dead letter.
+        """
+        message = self._letters.pick(letter.id)
+        if message is None:
+            raise EntryMissing(
+                f"letter {letter.id:#x} is no dead letter any more: it was taken, sent again or "
+                "pushed out by newer ones"
+            )
+        sent = False
+        try:
+            sealed = sealed_in(message)
+            if sealed.queue:
+                queue = self.queue(sealed.queue)
+                sent = queue.post(
+                    sealed.kind, sealed.lane, sealed.payload, sealed.codec, 0, sealed.sender
+                )
+            else:
+                sent = self._post_again(sealed)
+        finally:
+            if sent:
+                message.release()
+            else:
+                self._letters.put_back(message)
+        return sent
+
+    def _post_again(self, sealed: Sealed) -> bool:
+        worker = self._route(sealed.receiver)
+        sent = worker >= 0 and self._endpoint.post(
+            worker,
+            sealed.lane,
+            sealed.payload,
+            sealed.kind,
+            sealed.codec,
+            sealed.sender,
+            sealed.receiver,
+            self._endpoint.correlation(),
+            now_ns(),
+        )
+        self._metrics.add(Counter.SENT)
+        if not sent:
+            self._metrics.add(Counter.REFUSED)
+        return sent
 
     # --- helpers
 
@@ -314,13 +462,3 @@ class UltraFastCommunicationBus:
             return codec.decode(answer.payload, answer.codec)
         finally:
             answer.release()
-
-
-def error_of(name: str, sentence: str) -> Exception:
-    """The error that another process reported: one of ours by class, any other as AgentError."""
-    if name == "TimeoutError":
-        return TimeoutError(sentence)
-    known = getattr(errors, name, None)
-    if isinstance(known, type) and issubclass(known, UltrafastError):
-        return known(sentence)
-    return AgentError(f"{name}: {sentence}")

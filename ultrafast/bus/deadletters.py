@@ -1,12 +1,15 @@
 """Dead letters: accepted messages that could not be delivered, kept with the reason.
 
 Stands on an `Endpoint`: they are a queue of the region like any other, so every process may put
-letters there and any may read them.
+letters there and any may read them. Reading takes each letter and puts it back behind the others,
+so that a reader who dies in between loses none. It does not send letters again: the bus does.
 """
 
 from __future__ import annotations
 
 import logging
+import time
+from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
@@ -16,16 +19,33 @@ from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.wire import Kind, Reason
 from ultrafast.core import Message, Receiver
 from ultrafast.core._status import OK
-from ultrafast.errors import MessageTooBig
+from ultrafast.errors import DecodeError, MessageTooBig
+from ultrafast.metric_names import Counter
 
-__all__ = ["DeadLetter", "DeadLetters"]
+__all__ = ["DeadLetter", "DeadLetters", "Sealed", "opened", "sealed_in"]
 
 log = logging.getLogger(__name__)
 
 _QUEUE: Final = "dead-letters"
 _LANE: Final = 3
-# Stands in `extra` of a letter that carries its reason.
-_WITH_REASON: Final = 0x4C45
+_BATCH: Final = 64
+# A letter finds room after the oldest gave way, unless others are quicker so many times.
+_TRIES: Final = 8
+
+
+class Sealed(msgspec.Struct, frozen=True, array_like=True):
+    """A message as its letter carries it."""
+
+    reason: int
+    kind: int
+    sender: int
+    receiver: int
+    attempt: int
+    codec: int
+    lane: int
+    queue: str
+    time_s: float
+    payload: bytes
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,20 +53,33 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes
     ----------
+    id : int
+        Tells it from every other letter.
     reason, kind : str
         By the names of `ultrafast.bus.wire.Reason` and `Kind`, in lower case.
     sender, receiver : int
-        Agent ids.
+        Agent ids; 0 where there is none.
     attempts : int
         Deliveries that a death cut short.
+    queue : str
+        The named queue it was in, or nothing.
+    priority : int
+        The lane it was sent in.
+    time_s : float
+        When it became a letter, by the wall clock; 0 for one too large to carry that.
     body : object
+        Of a publication, the subject and the payload. Bytes, where it could not be read.
     """
 
+    id: int
     reason: str
     kind: str
     sender: int
     receiver: int
     attempts: int
+    queue: str
+    priority: int
+    time_s: float
     body: Any
 
 
@@ -61,68 +94,146 @@ class DeadLetters:
     def __init__(self, endpoint: Endpoint) -> None:
         self._endpoint = endpoint
         self._queue = endpoint.queues.open(_QUEUE)
+        self._receiver = Receiver(endpoint.queues, self._queue)
 
-    def put(self, message: Message, reason: Reason) -> None:
+    def put(self, message: Message, reason: Reason, *, queue: str = "") -> None:
         """Keep a message, and release it here.
 
-        A message too large to carry a reason besides is kept as it is. A full queue loses the
-        letter, and says so in the log: somebody must read it.
+        Of a full queue the oldest letter gives way, which is counted. A message too large to carry
+        a reason besides is kept as it is.
         """
-        letter = [
+        sealed = Sealed(
             int(reason),
             message.kind,
             message.sender,
             message.receiver,
             message.attempt,
             message.codec,
+            message.lane,
+            queue,
+            time.time(),
             message.tobytes(),
-        ]
-        try:
-            kept = self._endpoint.post(
+        )
+        letter = msgspec.msgpack.encode(sealed)
+
+        def as_letter() -> bool:
+            return self._endpoint.post(
                 self._queue,
                 _LANE,
-                msgspec.msgpack.encode(letter),
-                int(Kind.DATA),
-                extra=_WITH_REASON,
+                letter,
+                int(Kind.LETTER),
+                correlation=self._endpoint.correlation(),
             )
+
+        try:
+            self._keep(as_letter)
         except MessageTooBig:
-            kept = message.forward(self._queue, _LANE) == OK
-        if not kept:
-            log.error("the dead-letter queue is full: a letter to %#x is lost", message.receiver)
+            self._keep(lambda: message.forward(self._queue, _LANE) == OK)
         message.release()
 
-    def take(self, limit: int = 1000) -> list[DeadLetter]:
+    def read(self, limit: int, reason: str | None = None) -> list[DeadLetter]:
+        """The letters, oldest first, which stay where they are."""
+        letters: list[DeadLetter] = []
+
+        def look(message: Message) -> bool:
+            letter = opened(message)
+            if reason is None or letter.reason == reason:
+                letters.append(letter)
+            return False
+
+        self._walk(look)
+        letters.sort(key=lambda letter: letter.time_s)
+        return letters[:limit]
+
+    def take(self, limit: int) -> list[DeadLetter]:
         """Take letters out, oldest first."""
         letters: list[DeadLetter] = []
-        receiver = Receiver(self._endpoint.queues, self._queue)
-        while len(letters) < limit:
-            batch = receiver.take(min(64, limit - len(letters)))
-            if not batch:
-                break
+        while len(letters) < limit and (batch := self._batch(limit - len(letters))):
             for message in batch:
-                letters.append(_opened(message))
+                letters.append(opened(message))
                 message.release()
         return letters
 
+    def pick(self, letter_id: int) -> Message | None:
+        """Take one letter out, which the caller releases or puts back; None when it is gone."""
+        found: list[Message] = []
 
-def _opened(message: Message) -> DeadLetter:
-    fields: list[Any] = [
-        0,
+        def look(message: Message) -> bool:
+            if message.correlation != letter_id or found:
+                return False
+            found.append(message)
+            return True
+
+        self._walk(look)
+        return found[0] if found else None
+
+    def put_back(self, message: Message) -> None:
+        """What `pick` gave stays a letter."""
+        self._keep(lambda: message.forward(self._queue, _LANE) == OK)
+        message.release()
+
+    def _walk(self, take: Callable[[Message], bool]) -> None:
+        """Look at each letter once; those for which `take` answers true are the caller's."""
+        left = self._endpoint.queues.length(self._queue)
+        left += _BATCH if self._receiver.has_orphans else 0
+        while left > 0 and (batch := self._batch(left)):
+            left -= len(batch)
+            for message in batch:
+                if not take(message):
+                    self.put_back(message)
+
+    def _batch(self, most: int) -> list[Message]:
+        """The next letters; those that a dead reader had come first."""
+        most = min(_BATCH, most)
+        if self._receiver.has_orphans and (batch := self._receiver.adopt(most)):
+            return batch
+        return self._receiver.take(most)
+
+    def _keep(self, put: Callable[[], bool]) -> None:
+        for _ in range(_TRIES):
+            if put():
+                return
+            for oldest in self._receiver.take(1):
+                oldest.release()
+                self._endpoint.metrics.add(Counter.LETTERS_LOST)
+        self._endpoint.metrics.add(Counter.LETTERS_LOST)
+        log.error("the region has no room for a dead letter, even for the oldest one's")
+
+
+def sealed_in(message: Message) -> Sealed:
+    """What a letter carries; of a message too large for that, the message itself."""
+    if message.kind == Kind.LETTER:
+        return msgspec.msgpack.decode(message.payload, type=Sealed)
+    return Sealed(
+        int(Reason.UNKNOWN),
         message.kind,
         message.sender,
         message.receiver,
         message.attempt,
         message.codec,
-        message.payload,
-    ]
-    if message.extra == _WITH_REASON:
-        fields = msgspec.msgpack.decode(message.payload)
-    reason, kind, sender, receiver, attempts, number, payload = fields
+        message.lane,
+        "",
+        0.0,
+        message.tobytes(),
+    )
+
+
+def opened(message: Message) -> DeadLetter:
+    """A letter as its readers see it."""
+    sealed = sealed_in(message)
+    try:
+        body = codec.decode(sealed.payload, sealed.codec)
+    except DecodeError:
+        body = sealed.payload
     return DeadLetter(
-        reason=Reason(reason).name.lower(),
-        kind=Kind(kind).name.lower(),
-        sender=sender,
-        receiver=receiver,
-        attempts=attempts,
-        body=codec.decode(payload, number),
+        id=message.correlation,
+        reason=Reason(sealed.reason).name.lower(),
+        kind=Kind(sealed.kind).name.lower(),
+        sender=sealed.sender,
+        receiver=sealed.receiver,
+        attempts=sealed.attempt,
+        queue=sealed.queue,
+        priority=sealed.lane,
+        time_s=sealed.time_s,
+        body=body,
     )

@@ -59,6 +59,7 @@ class Endpoint:
         self._fd = -1
         self._again: asyncio.Handle | None = None
         self._closed = False
+        self._at_stop: list[Callable[[], object]] = []
         self.on(Kind.REPLY, self._answered)
         self.on(Kind.ERROR, self._answered)
 
@@ -67,6 +68,10 @@ class Endpoint:
     def on(self, kind: Kind, handler: Callable[[Message], None]) -> None:
         """Say who gets messages of a kind. The handler owns the message and must release it."""
         self._handlers[int(kind)] = handler
+
+    def at_stop(self, callback: Callable[[], object]) -> None:
+        """Have something done before this process takes no more messages."""
+        self._at_stop.append(callback)
 
     def start(self) -> None:
         """Begin to empty the inbox, on the running loop; a dead predecessor's messages first."""
@@ -79,6 +84,8 @@ class Endpoint:
         """Take no more messages; what is in the inbox stays there. May be called twice."""
         if self._closed:
             return
+        for callback in self._at_stop:
+            callback()
         self._closed = True
         if self._again is not None:
             self._again.cancel()

@@ -1,12 +1,19 @@
 """What the numbers in a message's head mean to the runtime: kinds, operations, priorities, ids.
 
-Stands on nothing. The core carries these numbers and does not know their meaning.
+Stands on the errors. The core carries these numbers and does not know their meaning.
 """
 
 from __future__ import annotations
 
+import math
+import time
 from enum import IntEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+from ultrafast.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from ultrafast.core import Message
 
 __all__ = [
     "CONTROL_LANE",
@@ -17,8 +24,10 @@ __all__ = [
     "Operation",
     "Reason",
     "first_correlation",
+    "is_overdue",
     "lane_of",
     "origin_of",
+    "ttl_ms_of",
 ]
 
 
@@ -32,6 +41,9 @@ class Kind(IntEnum):
     PUBLISH = 4
     TASK = 5
     PING = 6
+    EVENT = 7
+    WORK = 8
+    LETTER = 9
 
 
 class Operation(IntEnum):
@@ -53,6 +65,12 @@ class Reason(IntEnum):
     QUEUE_CLOSED = 4
     REPLY_REFUSED = 5
     UNEXPECTED = 6
+    EXPIRED = 7
+    POISONOUS = 8
+    NOT_REPEATED = 9
+    REJECTED = 10
+    NO_MEMBER = 11
+    SLOW_CONSUMER = 12
 
 
 PRIORITIES: Final = {"critical": 0, "high": 1, "normal": 2, "low": 3}
@@ -99,3 +117,41 @@ def lane_of(priority: str | int) -> int:
         return PRIORITIES[priority]
     known = ", ".join(PRIORITIES)
     raise ValueError(f"priority {priority!r} is none of {known}, nor a lane from 0 to 3")
+
+
+_TTL_MS_MAX: Final = 0xFFFF_FFFF
+
+
+def ttl_ms_of(ttl_s: float | None) -> int:
+    """What stands in `extra` of a message that must be handled within a time of its sending.
+
+    Parameters
+    ----------
+    ttl_s : float, optional
+        Rounded up to milliseconds. None is for ever, and 0 in the head.
+
+    Raises
+    ------
+    InvalidArgument
+        It is no positive number of seconds, or more than 49 days.
+
+    Examples
+    --------
+    >>> ttl_ms_of(None), ttl_ms_of(0.0001), ttl_ms_of(1.5)
+    (0, 1, 1500)
+    """
+    if ttl_s is None:
+        return 0
+    if not 0.0 < ttl_s <= _TTL_MS_MAX / 1000:
+        raise InvalidArgument(
+            f"ttl_s is {ttl_s!r}; allowed is None (for ever) or more than 0 and at most "
+            f"{_TTL_MS_MAX // 1000} seconds"
+        )
+    return max(1, math.ceil(ttl_s * 1000))
+
+
+def is_overdue(message: Message) -> bool:
+    """Whether a message's time to live, counted from its intended send time, is over."""
+    ttl_ms = message.extra
+    # The clock of CLOCK_MONOTONIC, as `sent_ns` is.
+    return ttl_ms != 0 and time.monotonic_ns() > message.sent_ns + ttl_ms * 1_000_000
