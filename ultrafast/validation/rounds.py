@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
@@ -25,6 +25,17 @@ CALM_PERCENT = 2.0
 _LAP_S = 2.0
 _LEAST_S = 1.0
 _REPEATS = 4
+
+
+class Disturbed(Protocol):
+    """A round, as far as the choice between rounds looks at it."""
+
+    @property
+    def others_percent(self) -> float:
+        """Of all cores' time, during the round, that other programs and a hypervisor had."""
+
+
+AnyLap = TypeVar("AnyLap", bound=Disturbed)
 
 
 class Lap(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,13 +70,13 @@ def laps_of(duration_s: float) -> tuple[int, float]:
     return wanted, duration_s / wanted
 
 
-def enough(laps: Sequence[Lap], wanted: int) -> bool:
+def enough(laps: Sequence[Disturbed], wanted: int) -> bool:
     """Whether as many calm rounds were made as are wanted, or all that will be made."""
     calm = sum(lap.others_percent <= CALM_PERCENT for lap in laps)
     return calm >= wanted or len(laps) >= _REPEATS * wanted
 
 
-def calmest(laps: Sequence[Lap], wanted: int) -> list[Lap]:
+def calmest(laps: Sequence[AnyLap], wanted: int) -> list[AnyLap]:
     """The rounds that count, in the order in which they were made."""
     by_calm = sorted(range(len(laps)), key=lambda i: laps[i].others_percent)
     return [laps[i] for i in sorted(by_calm[:wanted])]
