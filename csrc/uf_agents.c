@@ -226,6 +226,9 @@ int uf_agent_move(struct uf_agents *agents, uint64_t id, uint32_t from, uint32_t
         if (state_of(word) != from) {
             return UF_BUSY;
         }
+        if (to == UF_AGENT_WARM && type_of(word) >= agents->types_max) {
+            return UF_CORRUPT; /* its hint would go to a ring that is none */
+        }
         bool keeps = to == UF_AGENT_BUILDING || to == UF_AGENT_STARTING;
         uint64_t moved = to == UF_AGENT_FREE
                              ? word_of(next_generation(word), 0, 0, UF_NOBODY, UF_AGENT_FREE, 0)

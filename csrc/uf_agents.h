@@ -22,7 +22,8 @@
  *            A5 row state release -> A6 acquire       the type's name is written
  * ERRORS     STALE: another generation. NO_AGENT_SLOT. EMPTY: no warm agent. BUSY: the agent is in
  *            another state than the move begins with; or, from type, another process names one at every
- *            attempt. INVALID: slot, type or state out of range.
+ *            attempt. INVALID: slot, type or state out of range. CORRUPT: a record's type is none, or as
+ *            uf_ring.h.
  * SOURCE     Generations in ids: the slot-and-generation handles of entity stores; Orleans' virtual
  *            actors for records that outlive their host.
  */

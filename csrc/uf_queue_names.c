@@ -117,7 +117,11 @@ static int look_at_rivals(struct uf_queues *queues, const uint64_t *words, uint3
 {
     for (uint32_t i = 0; i < queues->count; i++) {
         struct uf_queue_record *record = &queues->record[i];
-        for (;;) {
+        for (uint32_t tries = 0;; tries++) {
+            if (tries == UF_QUEUE_TRIES) {
+                *other = index;
+                return UF_BUSY; /* it changes faster than we can read it */
+            }
             /* Q9. seq_cst: after our show; see the top. */
             uint64_t state = atomic_load_explicit(&record->state, memory_order_seq_cst);
             uint32_t phase = phase_of(state);

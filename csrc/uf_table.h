@@ -30,7 +30,8 @@
  *            V7 intent store, then slot CAS release -> recovery's acquire      the intent is known
  * ERRORS     MISSING, EXISTS: answers. NO_BLOCK, TOO_BIG: from the pool. STORE_FULL: bucket and
  *            extension are full, or no extension is left: one that another writer is giving to this
- *            bucket just now is not waited for. BUSY. INVALID: key too long.
+ *            bucket just now is not waited for. BUSY. INVALID: key too long. CORRUPT: a slot names a block
+ *            that is none or another entry's, or a value is longer than its block.
  * SOURCE     One line a bucket, reads that write nothing: David, Guerraoui & Trigonakis 2015 (CLHT).
  *            Whole reads by version, data as atomics: Boehm 2012. The range reduction: Lemire 2019.
  *

@@ -380,7 +380,7 @@ void call_agents(struct guest *guest, struct tape *tape)
         id = id_of(guest, tape);
         from = tape_below(tape, 9);
         judged(guest, "uf_agent_move", uf_agent_move(agents, id, from, tape_below(tape, 9)), 0,
-               OR(STALE) | OR(BUSY) | OR(INVALID));
+               OR(STALE) | OR(BUSY) | OR(INVALID) | OR(CORRUPT));
         break;
     case 6:
         uf_agent_handled(agents, tape_byte(tape), tape_byte(tape) % 2 == 0, 1);
