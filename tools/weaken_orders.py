@@ -47,6 +47,7 @@ PROGRAMS = {
     "uf_recover": ["explore_queue", "explore_bell", "explore_names"],
     "uf_bell": ["explore_bell"],
     "uf_owner": ["explore_owner"],
+    "uf_region": ["explore_owner"],
     "uf_agents": ["explore_agents"],
     "uf_agents_in": ["explore_agents"],
     "uf_table": ["explore_table", "explore_table_mend"],

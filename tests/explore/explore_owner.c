@@ -1,6 +1,7 @@
 /* explore_owner.c -- process slots: one holder at a time, one mender a death, and nobody called dead who
  * lives.
  */
+#include <stdatomic.h>
 #include <string.h>
 
 #include "explore.h"
@@ -16,6 +17,8 @@ static uint32_t joined[EXPLORE_THREADS];
 static uint32_t mended[EXPLORE_THREADS];
 static uint32_t mended_ever;
 static uint32_t slots;
+static struct uf_region_head *region_head; /* of a region that is only a head */
+static uint32_t published_ever;
 
 static void setup(uint32_t count)
 {
@@ -48,6 +51,14 @@ static void setup_1(void)
 static void setup_2(void)
 {
     setup(2);
+}
+
+static void setup_region(void)
+{
+    setup(1);
+    region_head = explore_alloc(sizeof *region_head);
+    explore_name(region_head, "region");
+    published_ever = 0;
 }
 
 static struct uf_self *mine(void)
@@ -159,6 +170,24 @@ static void finish_mended(void)
         CHECK_EQ(uf_owner_join(&self[3], 1, 1, 0), UF_OK);
     }
 }
+/* Whoever finds a region ready finds everything in it written. (There is no file: it gets no name.) */
+static void write_publish(void)
+{
+    struct uf_region region = {.base = (uint8_t *)region_head, .fd = -1};
+    *ready = 1;
+    CHECK(uf_region_publish(&region, "/nowhere/a", "/nowhere/b") != UF_OK);
+}
+static void look_inside(void)
+{
+    if (atomic_load_explicit(&region_head->ready, memory_order_acquire) == 1) {
+        CHECK_EQ(*ready, 1);
+        published_ever++;
+    }
+}
+static void some_published(void)
+{
+    CHECK(published_ever > 0);
+}
 static void some_mended(void)
 {
     CHECK(mended_ever > 0);
@@ -177,6 +206,11 @@ static const struct explore_check checks[] = {
      .minimum = 57},
     {.name = "owner-nobody-died", .setup = setup_1, .body = {join_leave, look}, .minimum = 1200},
     {.name = "owner-queue-told", .setup = setup_1, .body = {tell_queue, read_queue}, .minimum = 10},
+    {.name = "region-published",
+     .setup = setup_region,
+     .body = {write_publish, look_inside},
+     .after = some_published,
+     .minimum = 3},
     {.name = "owner-two-menders",
      .setup = setup_1,
      .body = {join_stay, mend, mend},
