@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ultrafast.bus.consumer import Consumer, WorkItem
     from ultrafast.bus.deadletters import DeadLetter
     from ultrafast.bus.events import EnhancedEventBus
+    from ultrafast.bus.plainqueue import Queue
     from ultrafast.bus.publications import Publication, Subscription
     from ultrafast.bus.topics import TopicMatcher
     from ultrafast.bus.workqueue import WorkQueue
@@ -66,6 +67,7 @@ _HOMES = {
     "PerformanceValidator": "monitoring.validator",
     "Profile": "executor.profiles",
     "Publication": "bus.publications",
+    "Queue": "bus.plainqueue",
     "Result": "executor.tasks",
     "Subscription": "bus.publications",
     "TTLMap": "executor.cache",
@@ -103,6 +105,7 @@ __all__ = [
     "PerformanceValidator",
     "Profile",
     "Publication",
+    "Queue",
     "Result",
     "Subscription",
     "TTLMap",

@@ -24,6 +24,9 @@ cdef extern from "uf.h" nogil:
     const char *uf_status_sentence(int status)
     const char *uf_status_name(int status)
 
+    # uf_line.h
+    void uf_pause()
+
     # uf_region.h
     enum:
         UF_LAYOUT_VERSION
@@ -78,12 +81,14 @@ cdef extern from "uf.h" nogil:
     uint32_t uf_pool_room(const uf_pool *pool, uint32_t handle)
     int uf_pool_take(uf_pool *pool, uint32_t payload_bytes, uint32_t *handle)
     int uf_pool_give(uf_pool *pool, uint32_t handle)
+    void uf_pool_flush(uf_pool *pool)
     void uf_pool_count(const uf_pool *pool, uint32_t size_class, uint32_t *free_blocks,
                        uint32_t *blocks, uint32_t *block_bytes)
 
     # uf_bell.h
     enum:
         UF_BELL_AWAKE, UF_BELL_FUTEX, UF_BELL_PIPE
+    uint32_t uf_bell_arm(void *bell, uint32_t mode)
     void uf_bell_disarm(void *bell)
     int uf_bell_sleep(void *bell, uint32_t armed, uint64_t timeout_ns)
     int uf_bell_open_pipe(const char *path)
@@ -99,6 +104,7 @@ cdef extern from "uf.h" nogil:
     struct uf_queues:
         uint32_t count
         uint32_t capacity
+        uint32_t limit
     struct uf_receiver:
         uint32_t queue
     int uf_queue_open(uf_queues *queues, const char *name, uint32_t *index)
@@ -110,6 +116,7 @@ cdef extern from "uf.h" nogil:
     int uf_queue_take(uf_queues *queues, uf_receiver *receiver, uint32_t *handles, uint32_t max)
     int uf_queue_adopt(uf_queues *queues, uint32_t index, uint32_t *handles, uint32_t max)
     int uf_queue_arm(uf_queues *queues, uint32_t index, uint32_t mode, uint32_t *armed)
+    bint uf_queue_is_empty(uf_queues *queues, uint32_t index)
     uint32_t uf_queue_length(uf_queues *queues, uint32_t index, uint32_t lane)
     bint uf_queue_has_orphans(const uf_queues *queues, uint32_t index)
     void *uf_queue_bell(uf_queues *queues, uint32_t index)
