@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from ultrafast.bus.deadletters import DeadLetter
     from ultrafast.bus.events import EnhancedEventBus
     from ultrafast.bus.plainqueue import Queue
-    from ultrafast.bus.publications import Publication, Subscription
+    from ultrafast.bus.subscription import Publication, Subscription
     from ultrafast.bus.topics import TopicMatcher
     from ultrafast.bus.workqueue import WorkQueue
     from ultrafast.client import Client, attach
@@ -66,10 +66,10 @@ _HOMES = {
     "PerformanceMetrics": "monitoring.metrics",
     "PerformanceValidator": "monitoring.validator",
     "Profile": "executor.profiles",
-    "Publication": "bus.publications",
+    "Publication": "bus.subscription",
     "Queue": "bus.plainqueue",
     "Result": "executor.tasks",
-    "Subscription": "bus.publications",
+    "Subscription": "bus.subscription",
     "TTLMap": "executor.cache",
     "Task": "executor.tasks",
     "TopicMatcher": "bus.topics",

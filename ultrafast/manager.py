@@ -332,6 +332,7 @@ class UltraFastAgentManager(SystemContext):
             if ticks * _POOL_TICK_S >= 1.0:
                 ticks = 0
                 self.memory_store.sweep(_SWEEP_ENTRIES)
+                self.bus.tend_groups()
 
     # --- what is known about it
 

@@ -17,7 +17,7 @@ from ultrafast.bus.bus import UltraFastCommunicationBus
 from ultrafast.bus.consumer import Acknowledge, Consumer
 from ultrafast.bus.deadletters import DeadLetter
 from ultrafast.bus.endpoint import Endpoint
-from ultrafast.bus.publications import Publication, Subscription
+from ultrafast.bus.subscription import Publication, Subscription, WhenFull
 from ultrafast.bus.wire import Kind
 from ultrafast.bus.workqueue import WorkQueue
 from ultrafast.core import now_ns
@@ -175,16 +175,32 @@ class SystemContext:
         )
 
     async def publish(
-        self, subject: str, payload: Any, *, priority: str | int = "normal", timeout_s: float = 0.0
+        self,
+        subject: str,
+        payload: Any,
+        *,
+        priority: str | int = "normal",
+        timeout_s: float = 0.0,
+        ttl_s: float | None = None,
     ) -> bool:
         """Give a payload to all who subscribed; see `UltraFastCommunicationBus.publish`."""
-        return await self.bus.publish(subject, payload, priority=priority, timeout_s=timeout_s)
+        return await self.bus.publish(
+            subject, payload, priority=priority, timeout_s=timeout_s, ttl_s=ttl_s
+        )
 
     def subscribe(
-        self, pattern: str, callback: Callable[[Publication], Any] | None = None
+        self,
+        pattern: str,
+        callback: Callable[[Publication], Any] | None = None,
+        *,
+        queue_group: str | None = None,
+        buffer: int = 1024,
+        when_full: WhenFull = "drop-oldest",
     ) -> Subscription:
         """Receive publications; see `UltraFastCommunicationBus.subscribe`."""
-        return self.bus.subscribe(pattern, callback)
+        return self.bus.subscribe(
+            pattern, callback, queue_group=queue_group, buffer=buffer, when_full=when_full
+        )
 
     def queue(self, name: str) -> WorkQueue:
         """A named queue; see `UltraFastCommunicationBus.queue`."""
@@ -322,15 +338,33 @@ class Context:
             self._agent_id, receiver, body, priority=priority, timeout_s=timeout_s, ttl_s=ttl_s
         )
 
-    async def publish(self, subject: str, payload: Any, *, priority: str | int = "normal") -> bool:
+    async def publish(
+        self,
+        subject: str,
+        payload: Any,
+        *,
+        priority: str | int = "normal",
+        timeout_s: float = 0.0,
+        ttl_s: float | None = None,
+    ) -> bool:
         """Give a payload to all who subscribed."""
-        return await self.system.publish(subject, payload, priority=priority)
+        return await self.system.publish(
+            subject, payload, priority=priority, timeout_s=timeout_s, ttl_s=ttl_s
+        )
 
     def subscribe(
-        self, pattern: str, callback: Callable[[Publication], Any] | None = None
+        self,
+        pattern: str,
+        callback: Callable[[Publication], Any] | None = None,
+        *,
+        queue_group: str | None = None,
+        buffer: int = 1024,
+        when_full: WhenFull = "drop-oldest",
     ) -> Subscription:
         """Receive publications; it ends with the agent."""
-        subscription = self.system.subscribe(pattern, callback)
+        subscription = self.system.subscribe(
+            pattern, callback, queue_group=queue_group, buffer=buffer, when_full=when_full
+        )
         self._host.keep(self._agent_id, subscription)
         return subscription
 

@@ -1,12 +1,16 @@
-"""Errors on their way between processes: why a message has no answer, and what another reported.
+"""Answers on their way between processes: what an asker gets, a value or an error.
 
-Stands on the errors. Sends nothing.
+Stands on the codec and the errors. Sends nothing.
 """
 
 from __future__ import annotations
 
-from ultrafast import errors
-from ultrafast.bus.wire import Reason
+from typing import Any
+
+import msgspec
+
+from ultrafast import codec, errors
+from ultrafast.bus.wire import Kind, Reason
 from ultrafast.core import Message
 from ultrafast.errors import (
     AgentError,
@@ -16,7 +20,9 @@ from ultrafast.errors import (
     UltrafastError,
 )
 
-__all__ = ["error_of", "told_to_asker"]
+__all__ = ["error_of", "payload_of", "told_to_asker", "value_of"]
+
+_encoder = msgspec.msgpack.Encoder()
 
 
 def told_to_asker(message: Message, reason: Reason) -> Exception:
@@ -43,3 +49,19 @@ def error_of(name: str, sentence: str) -> Exception:
     if isinstance(known, type) and issubclass(known, UltrafastError):
         return known(sentence)
     return AgentError(f"{name}: {sentence}")
+
+
+def payload_of(error: BaseException) -> bytes:
+    """An error as it travels: the name of its class and its sentence."""
+    return _encoder.encode([type(error).__name__, str(error)])
+
+
+def value_of(answer: Message) -> Any:
+    """What an answer says, which is released here; the error that it carries is raised."""
+    try:
+        if answer.kind == Kind.ERROR:
+            name, sentence = msgspec.msgpack.decode(answer.payload)
+            raise error_of(name, sentence)
+        return codec.decode(answer.payload, answer.codec)
+    finally:
+        answer.release()

@@ -12,16 +12,17 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from ultrafast import codec
-from ultrafast.bus.answers import error_of, told_to_asker
+from ultrafast.bus.answers import payload_of, told_to_asker, value_of
 from ultrafast.bus.consumer import Acknowledge, Consumer
 from ultrafast.bus.deadletters import DeadLetter, DeadLetters, Sealed, sealed_in
+from ultrafast.bus.directory import Directory
 from ultrafast.bus.endpoint import Endpoint
-from ultrafast.bus.publications import Publication, Publications, Subscription
+from ultrafast.bus.groups import GroupKeeper, Groups
+from ultrafast.bus.publications import Publications
+from ultrafast.bus.subscription import Publication, Subscription, WhenFull
 from ultrafast.bus.wire import REPLY_LANE, Kind, Reason, lane_of, ttl_ms_of
-from ultrafast.bus.workqueue import WorkQueue, WorkQueues
+from ultrafast.bus.workqueue import GROUPS, WorkQueue, WorkQueues
 from ultrafast.core import Message, now_ns
 from ultrafast.core._status import FULL, STALE
 from ultrafast.errors import AgentGone, EntryMissing, QueueFull
@@ -34,11 +35,9 @@ __all__ = ["UltraFastCommunicationBus"]
 
 log = logging.getLogger(__name__)
 
-_encoder = msgspec.msgpack.Encoder()
-
 
 class UltraFastCommunicationBus:
-    """Messages between agents, over every process of a system.
+    """Messages between agents, publications and named queues, over every process of a system.
 
     Parameters
     ----------
@@ -58,9 +57,17 @@ class UltraFastCommunicationBus:
         self._endpoint = endpoint
         self._agents = endpoint.agents
         self._metrics = endpoint.metrics
-        self._publications = Publications(endpoint, handlers)
         self._letters = DeadLetters(endpoint)
-        self._queues = WorkQueues(endpoint, max_redeliveries, self._bury)
+        self.directory = Directory(endpoint)
+        self._queues = WorkQueues(endpoint, max_redeliveries, self.dead_letter)
+        self._publications = Publications(
+            endpoint,
+            handlers,
+            Groups(endpoint, self._queues, self.directory),
+            self.dead_letter,
+            self._letters.put_payload,
+        )
+        self._keeper = GroupKeeper(endpoint, self.directory, self.dead_letter)
         self._running: set[asyncio.Task[None]] = set()
 
     # --- messages
@@ -248,7 +255,7 @@ class UltraFastCommunicationBus:
                 f"agent {receiver:#x} did not answer within {timeout_s:g} s"
             ) from None
         self._metrics.record(Histogram.REQUEST, now_ns() - started)
-        return self._opened(answer)
+        return value_of(answer)
 
     def reply(self, message: Message, value: Any) -> None:
         """Answer a request with a value; a message that asked for no answer is passed over."""
@@ -259,23 +266,32 @@ class UltraFastCommunicationBus:
     def reply_error(self, message: Message, error: BaseException) -> None:
         """Answer a request with an error, by the name of its class and its sentence."""
         if message.reply_queue:
-            payload = _encoder.encode([type(error).__name__, str(error)])
-            self._answer(message, Kind.ERROR, payload, codec.MSGPACK)
+            self._answer(message, Kind.ERROR, payload_of(error), codec.MSGPACK)
 
     # --- publications
 
     async def publish(
-        self, subject: str, payload: Any, *, priority: str | int = "normal", timeout_s: float = 0.0
+        self,
+        subject: str,
+        payload: Any,
+        *,
+        priority: str | int = "normal",
+        timeout_s: float = 0.0,
+        ttl_s: float | None = None,
     ) -> bool:
         """Give a payload to every subscription that matches, in every process.
+
+        Of a queue group one member gets it: the first that is free of those who joined under the
+        same pattern; where several patterns of a group match, one is drawn at random.
 
         Returns
         -------
         bool
-            Whether every process's queue accepted it within `timeout_s`.
+            Whether every process's queue, and one queue of every group, accepted it within
+            `timeout_s`; others may have it.
         """
         return await self._publications.publish(
-            subject, payload, priority=priority, timeout_s=timeout_s
+            subject, payload, priority=priority, timeout_s=timeout_s, ttl_s=ttl_s
         )
 
     def subscribe(
@@ -283,10 +299,45 @@ class UltraFastCommunicationBus:
         pattern: str,
         callback: Callable[[Publication], Any] | None = None,
         *,
+        queue_group: str | None = None,
         buffer: int = 1024,
+        when_full: WhenFull = "drop-oldest",
     ) -> Subscription:
-        """Receive what is published; see `ultrafast.bus.publications.Publications.subscribe`."""
-        return self._publications.subscribe(pattern, callback, buffer=buffer)
+        """Receive what is published under a pattern, by callback or by iterating.
+
+        Parameters
+        ----------
+        pattern : str
+            A subject in which `*` stands for one token and a last `>` for one or more.
+        callback : callable, optional
+            Called with each `Publication`; it may be a coroutine function.
+        queue_group : str, optional
+            Share the publications with all other members, in any process: each goes to one of
+            them. It is acknowledged when the callback ends, or the next is asked for; what a
+            killed member had, another gets, marked redelivered. A member takes one at a time, so
+            `buffer` and `when_full` do not matter.
+        buffer : int
+            Publications that may wait in this process for an iterator, or a slow callback.
+        when_full : {"drop-oldest", "block", "dead-letter"}
+            drop-oldest: the oldest gives way, counted. dead-letter: it becomes a dead letter with
+            the reason `slow_consumer`. block: `publish` waits, and answers False after its
+            `timeout_s`; the subscription has a queue of its own in the region for that, one of
+            `max_named_queues`, and `buffer` is how much may wait there.
+
+        Raises
+        ------
+        SubjectError
+            The pattern is none.
+        NoSlot
+            There are `max_named_queues` already.
+        """
+        return self._publications.subscribe(
+            pattern, callback, queue_group=queue_group, buffer=buffer, when_full=when_full
+        )
+
+    def tend_groups(self) -> None:
+        """Make dead letters of what waits for groups without members; the manager's work."""
+        self._keeper.tend()
 
     # --- named queues
 
@@ -329,23 +380,21 @@ class UltraFastCommunicationBus:
         Notes
         -----
         What a killed consumer had and did not release, another gets, marked redelivered; after
-        `max_redeliveries` such deaths it becomes a dead letter with the reason `poisonous`.
+        `max_redeliveries` such deaths it becomes a dead letter, `poisonous`.
         """
         return self._queues.consume(queue_id, max_batch, acknowledge)
 
-    def _bury(self, message: Message, reason: Reason, queue: str) -> None:
-        self.dead_letter(message, reason, queue=queue)
-
     # --- dead letters
 
-    def dead_letter(self, message: Message, reason: Reason, *, queue: str = "") -> None:
+    def dead_letter(self, message: Message, reason: Reason) -> None:
         """Put a message that can't be delivered where people find it; its asker gets an error."""
-        self._metrics.add(Counter.DEAD_LETTERED)
+        # A publication's copy for one process was never counted as sent: it has no id.
+        self._metrics.add(Counter.DEAD_LETTERED, int(message.correlation != 0))
         if reason == Reason.EXPIRED:
             self._metrics.add(Counter.OVERDUE)
         if message.reply_queue:
             self.reply_error(message, told_to_asker(message, reason))
-        self._letters.put(message, reason, queue=queue)
+        self._letters.put(message, reason)
 
     def dead_letters(self, limit: int = 1000, *, reason: str | None = None) -> list[DeadLetter]:
         """Read dead letters, oldest first. They stay until taken, sent again or pushed out.
@@ -363,11 +412,9 @@ class UltraFastCommunicationBus:
         return self._letters.take(limit)
 
     def resend(self, letter: DeadLetter) -> bool:
-        """Send a dead letter again to whom it was for, and take it out.
+        """Send a dead letter again to the agent or the queue that it was for, and take it out.
 
-        A message to an agent goes to that agent, an item of a named queue to that queue. It counts
-        as a new message: it has no time to live and no deliveries before it, and nobody waits for
-        its answer.
+        It counts as a new message, without a time to live; nobody waits for its answer.
 
         Parameters
         ----------
@@ -382,7 +429,7 @@ class UltraFastCommunicationBus:
         Raises
         ------
         EntryMissing
-            It is no dead letter any more.
+            It is no dead letter any more, or the queue that it was in is gone.
         AgentGone
             Its receiver has ended; it is still a dead letter.
         """
@@ -394,14 +441,7 @@ class UltraFastCommunicationBus:
             )
         sent = False
         try:
-            sealed = sealed_in(message)
-            if sealed.queue:
-                queue = self.queue(sealed.queue)
-                sent = queue.post(
-                    sealed.kind, sealed.lane, sealed.payload, sealed.codec, 0, sealed.sender
-                )
-            else:
-                sent = self._post_again(sealed)
+            sent = self._post_again(sealed_in(message))
         finally:
             if sent:
                 message.release()
@@ -410,21 +450,27 @@ class UltraFastCommunicationBus:
         return sent
 
     def _post_again(self, sealed: Sealed) -> bool:
-        worker = self._route(sealed.receiver)
-        sent = worker >= 0 and self._endpoint.post(
-            worker,
+        if sealed.receiver:
+            queue: int | None = self._route(sealed.receiver)
+        else:
+            queue = self._endpoint.queues.find(sealed.queue) if sealed.queue else None
+        if queue is None:
+            raise EntryMissing(f"the queue {sealed.queue!r} is gone, and with it who emptied it")
+        # As at first: one process's copy of a publication has no id and is not counted as sent.
+        counted = sealed.kind != Kind.PUBLISH or sealed.queue.startswith(GROUPS)
+        sent = queue >= 0 and self._endpoint.post(
+            queue,
             sealed.lane,
             sealed.payload,
             sealed.kind,
             sealed.codec,
             sealed.sender,
             sealed.receiver,
-            self._endpoint.correlation(),
+            self._endpoint.correlation() if counted else 0,
             now_ns(),
         )
-        self._metrics.add(Counter.SENT)
-        if not sent:
-            self._metrics.add(Counter.REFUSED)
+        self._metrics.add(Counter.SENT, int(counted))
+        self._metrics.add(Counter.REFUSED, int(counted and not sent))
         return sent
 
     # --- helpers
@@ -452,13 +498,3 @@ class UltraFastCommunicationBus:
         if not await posting:
             self._metrics.add(Counter.DEAD_LETTERED)
             log.error("an answer of agent %#x found its asker's queue full for 5 s", agent)
-
-    @staticmethod
-    def _opened(answer: Message) -> Any:
-        try:
-            if answer.kind == Kind.ERROR:
-                name, sentence = msgspec.msgpack.decode(answer.payload)
-                raise error_of(name, sentence)
-            return codec.decode(answer.payload, answer.codec)
-        finally:
-            answer.release()

@@ -29,7 +29,7 @@ _LOOK_S: Final = 0.5
 _FAR: Final = 1e9
 
 Acknowledge = Literal["auto", "manual"]
-Buried = Callable[[Message, Reason, str], None]
+Buried = Callable[[Message, Reason], None]
 
 
 class WorkItem:
@@ -228,19 +228,23 @@ class Consumer:
         except StopAsyncIteration:
             raise RegionClosed(f"the consumer of {self.name!r} was closed") from None
 
-    def close(self) -> None:
-        """Take no more; what was taken and not acknowledged goes back. May be called twice."""
+    def stop(self) -> None:
+        """Take no more; what was given to nobody yet goes back. May be called twice."""
         if self._closed:
             return
         self._closed = True
         if self._sleeper is not None and not self._sleeper.done():
             self._sleeper.set_result(None)
-        # The last item of an iteration may be half done; another consumer finds it marked as new.
-        self._given.clear()
-        self._ahead.clear()
-        for item in sorted(self._held, key=lambda item: item.sent_ns):
-            self._return(item, item._message)
+        while self._ahead:
+            self._ahead.popleft().put_back()
         os.close(self._fd)
+
+    def close(self) -> None:
+        """As `stop`, and what was not acknowledged goes back too. May be called twice."""
+        self.stop()
+        self._given.clear()
+        for item in sorted(self._held, key=lambda item: item.sent_ns):
+            item.put_back()
         self._on_close(self)
 
     async def __aenter__(self) -> Consumer:
@@ -268,12 +272,12 @@ class Consumer:
 
     def _bury(self, item: WorkItem, message: Message, reason: Reason) -> None:
         self._held.discard(item)
-        self._bury_letter(message, reason, self.name)
+        self._bury_letter(message, reason)
 
     def _return(self, item: WorkItem, message: Message) -> None:
         self._held.discard(item)
         if message.forward(self._index, message.lane) != OK:
-            self._bury_letter(message, Reason.QUEUE_CLOSED, self.name)
+            self._bury_letter(message, Reason.QUEUE_CLOSED)
 
     # --- taking
 
@@ -315,14 +319,14 @@ class Consumer:
     def _accepted(self, message: Message) -> WorkItem | None:
         """The message as an item, unless it has become a dead letter."""
         if is_overdue(message):
-            self._bury_letter(message, Reason.EXPIRED, self.name)
+            self._bury_letter(message, Reason.EXPIRED)
         elif message.attempt > self._max_redeliveries:
-            self._bury_letter(message, Reason.POISONOUS, self.name)
+            self._bury_letter(message, Reason.POISONOUS)
         else:
             try:
                 return WorkItem(message, self)
             except Exception:  # noqa: BLE001 - whatever a sender wrote must not stop the consumer
-                self._bury_letter(message, Reason.UNREADABLE, self.name)
+                self._bury_letter(message, Reason.UNREADABLE)
         return None
 
     def _ring(self) -> None:

@@ -17,6 +17,7 @@ import msgspec
 from ultrafast import codec
 from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.wire import Kind, Reason
+from ultrafast.bus.workqueue import NAMED
 from ultrafast.core import Message, Receiver
 from ultrafast.core._status import OK
 from ultrafast.errors import DecodeError, MessageTooBig
@@ -62,7 +63,8 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     attempts : int
         Deliveries that a death cut short.
     queue : str
-        The named queue it was in, or nothing.
+        The named queue, the queue group's or the process's inbox that it was in; nothing for what
+        was sent to an agent.
     priority : int
         The lane it was sent in.
     time_s : float
@@ -96,7 +98,7 @@ class DeadLetters:
         self._queue = endpoint.queues.open(_QUEUE)
         self._receiver = Receiver(endpoint.queues, self._queue)
 
-    def put(self, message: Message, reason: Reason, *, queue: str = "") -> None:
+    def put(self, message: Message, reason: Reason) -> None:
         """Keep a message, and release it here.
 
         Of a full queue the oldest letter gives way, which is counted. A message too large to carry
@@ -110,26 +112,36 @@ class DeadLetters:
             message.attempt,
             message.codec,
             message.lane,
-            queue,
+            # To an agent it goes wherever that lives by then; anything else, to its queue.
+            "" if message.receiver else self._endpoint.queues.name(message.queue) or "",
             time.time(),
             message.tobytes(),
         )
-        letter = msgspec.msgpack.encode(sealed)
-
-        def as_letter() -> bool:
-            return self._endpoint.post(
-                self._queue,
-                _LANE,
-                letter,
-                int(Kind.LETTER),
-                correlation=self._endpoint.correlation(),
-            )
-
         try:
-            self._keep(as_letter)
+            self._keep(lambda: self._post(sealed))
         except MessageTooBig:
             self._keep(lambda: message.forward(self._queue, _LANE) == OK)
         message.release()
+
+    def put_payload(self, payload: bytes, reason: Reason) -> None:
+        """Keep a publication that a subscription of this process did not take."""
+        inbox = self._endpoint.queues.name(self._endpoint.index) or ""
+        kind = int(Kind.PUBLISH)
+        sealed = Sealed(int(reason), kind, 0, 0, 0, codec.MSGPACK, 2, inbox, time.time(), payload)
+        try:
+            self._keep(lambda: self._post(sealed))
+        except MessageTooBig:
+            self._endpoint.metrics.add(Counter.LETTERS_LOST)
+            log.error("a publication of %d bytes is too large for a dead letter", len(payload))
+
+    def _post(self, sealed: Sealed) -> bool:
+        return self._endpoint.post(
+            self._queue,
+            _LANE,
+            msgspec.msgpack.encode(sealed),
+            int(Kind.LETTER),
+            correlation=self._endpoint.correlation(),
+        )
 
     def read(self, limit: int, reason: str | None = None) -> list[DeadLetter]:
         """The letters, oldest first, which stay where they are."""
@@ -232,7 +244,7 @@ def opened(message: Message) -> DeadLetter:
         sender=sealed.sender,
         receiver=sealed.receiver,
         attempts=sealed.attempt,
-        queue=sealed.queue,
+        queue=sealed.queue.removeprefix(NAMED),
         priority=sealed.lane,
         time_s=sealed.time_s,
         body=body,

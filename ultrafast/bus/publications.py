@@ -1,7 +1,8 @@
 """Publications: a payload under a subject, given to whoever subscribed, in every process.
 
-Stands on an `Endpoint` and the topic matcher. A publication goes to each process that has an inbox,
-and is matched there against that process's subscriptions.
+Stands on an `Endpoint`, the topic matcher and the queue groups. A publication goes to each process
+that has an inbox, and is matched there against that process's subscriptions; and to one queue of
+each group that wants it.
 """
 
 from __future__ import annotations
@@ -9,16 +10,18 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import msgspec
 
 from ultrafast.bus.endpoint import Endpoint
+from ultrafast.bus.groups import Groups
+from ultrafast.bus.subscription import Publication, Subscription, WhenFull
 from ultrafast.bus.topics import TopicMatcher, check_pattern, check_subject
-from ultrafast.bus.wire import Kind, lane_of
+from ultrafast.bus.wire import Kind, Reason, is_overdue, lane_of, ttl_ms_of
 from ultrafast.core import Message, now_ns
-from ultrafast.errors import RegionClosed, SubjectError
+from ultrafast.errors import InvalidArgument, SubjectError
 from ultrafast.metric_names import Counter, Histogram
 
 __all__ = ["Publication", "Publications", "Subscription"]
@@ -29,84 +32,6 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(tuple[str, Any])
 
 
-class Publication(msgspec.Struct, frozen=True):
-    """What a subscriber gets.
-
-    Attributes
-    ----------
-    subject : str
-        What it was published under.
-    payload : object
-        Plain values, as msgpack has them.
-    """
-
-    subject: str
-    payload: Any
-
-
-class Subscription:
-    """What `subscribe` gives: an async iterator of publications, or the handle of a callback.
-
-    Parameters
-    ----------
-    publications, pattern, callback, buffer
-        As `UltraFastCommunicationBus.subscribe` was given them.
-
-    Attributes
-    ----------
-    pattern : str
-    received : int
-        Publications that matched.
-    dropped : int
-        Of them, those that found the iterator's buffer full: the oldest gave way.
-    """
-
-    def __init__(
-        self,
-        publications: Publications,
-        pattern: str,
-        callback: Callable[[Publication], Any] | None,
-        buffer: int,
-    ) -> None:
-        self.pattern = pattern
-        self.received = 0
-        self.dropped = 0
-        self._publications = publications
-        self._callback = callback
-        self._queue: asyncio.Queue[Publication | None] = asyncio.Queue(buffer)
-
-    def close(self) -> None:
-        """Receive no more; an iteration ends after what it has. May be called twice."""
-        if self._publications.unsubscribe(self):
-            self._put(None)
-
-    async def __aiter__(self) -> AsyncIterator[Publication]:
-        while (publication := await self._queue.get()) is not None:
-            yield publication
-
-    async def next(self, timeout_s: float) -> Publication:
-        """The next publication, or `TimeoutError`."""
-        async with asyncio.timeout(timeout_s):
-            publication = await self._queue.get()
-        if publication is None:
-            raise RegionClosed(f"subscription {self.pattern!r} was closed")
-        return publication
-
-    def _put(self, publication: Publication | None) -> None:
-        if self._queue.full():
-            self._queue.get_nowait()
-            self.dropped += 1
-        self._queue.put_nowait(publication)
-
-    def _deliver(self, publication: Publication) -> Awaitable[Any] | None:
-        self.received += 1
-        if self._callback is None:
-            self._put(publication)
-            return None
-        result = self._callback(publication)
-        return result if inspect.isawaitable(result) else None
-
-
 class Publications:
     """Publishing and subscribing, for one process.
 
@@ -115,38 +40,59 @@ class Publications:
     endpoint : Endpoint
     handlers : int
         Callbacks under way at once in this process.
+    groups : Groups
+    bury_message, bury_payload : callable
+        Make dead letters: of a message, of a publication's bytes; both with the reason.
     """
 
-    def __init__(self, endpoint: Endpoint, handlers: int) -> None:
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        handlers: int,
+        groups: Groups,
+        bury_message: Callable[[Message, Reason], None],
+        bury_payload: Callable[[bytes, Reason], None],
+    ) -> None:
         self._endpoint = endpoint
+        self._groups = groups
+        self._bury_message = bury_message
+        self._bury_payload = bury_payload
         self._topics: TopicMatcher[Subscription] = TopicMatcher()
-        self._handlers = asyncio.Semaphore(handlers)
         self._running: set[asyncio.Task[None]] = set()
+        self._at_once = handlers
+        self.metrics = endpoint.metrics
+        self.handlers = asyncio.Semaphore(handlers)
         endpoint.on(Kind.PUBLISH, self._published)
 
     async def publish(
-        self, subject: str, payload: Any, *, priority: str | int = "normal", timeout_s: float = 0.0
+        self,
+        subject: str,
+        payload: Any,
+        *,
+        priority: str | int = "normal",
+        timeout_s: float = 0.0,
+        ttl_s: float | None = None,
     ) -> bool:
-        """Give a payload to every subscription that matches, in every process.
-
-        Returns
-        -------
-        bool
-            Whether every process's queue accepted it within `timeout_s`.
-        """
+        """See `UltraFastCommunicationBus.publish`."""
         check_subject(subject)
         lane = lane_of(priority)
+        ttl_ms = ttl_ms_of(ttl_s)
         started = now_ns()
+        endpoint = self._endpoint
         body = _encoder.encode([subject, payload])
+        message = (lane, body, int(Kind.PUBLISH), 0, 0, 0)
         accepted = True
-        for owner in self._endpoint.region.owners():
-            if owner.queue is None:
-                continue
-            accepted &= await self._endpoint.post_within(
-                timeout_s, owner.queue, lane, body, int(Kind.PUBLISH), 0, 0, 0, 0, started
+        for owner in endpoint.region.owners():
+            if owner.queue is not None:
+                accepted &= await endpoint.post_within(
+                    timeout_s, owner.queue, *message, 0, started, 0, 0, ttl_ms
+                )
+        for choices in self._groups.choose(subject):
+            accepted &= await self._groups.give(
+                choices, timeout_s, *message, endpoint.correlation(), started, 0, 0, ttl_ms
             )
-        self._endpoint.metrics.add(Counter.PUBLISHED)
-        self._endpoint.metrics.record(Histogram.PUBLISH, now_ns() - started)
+        self.metrics.add(Counter.PUBLISHED)
+        self.metrics.record(Histogram.PUBLISH, now_ns() - started)
         return accepted
 
     def subscribe(
@@ -154,21 +100,25 @@ class Publications:
         pattern: str,
         callback: Callable[[Publication], Any] | None = None,
         *,
+        queue_group: str | None = None,
         buffer: int = 1024,
+        when_full: WhenFull = "drop-oldest",
     ) -> Subscription:
-        """Receive what is published under a pattern, by callback or by iterating.
-
-        Parameters
-        ----------
-        pattern : str
-            A subject in which `*` stands for one token and a last `>` for one or more.
-        callback : callable, optional
-            Called with each `Publication`; it may be a coroutine function.
-        buffer : int
-            Publications that an iterator may lag behind; then the oldest gives way, counted.
-        """
+        """See `UltraFastCommunicationBus.subscribe`."""
         check_pattern(pattern)
-        subscription = Subscription(self, pattern, callback, buffer)
+        if buffer < 1:
+            raise InvalidArgument(f"buffer is {buffer}; allowed is 1 or more")
+        if when_full not in ("block", "drop-oldest", "dead-letter"):
+            raise InvalidArgument(
+                f"when_full is {when_full!r}; allowed is 'block', 'drop-oldest', 'dead-letter'"
+            )
+        if queue_group is not None:
+            if not queue_group or "\0" in queue_group:
+                raise InvalidArgument(f"queue_group {queue_group!r} is no name of a group")
+            return self._groups.join(self, pattern, callback, queue_group)
+        if when_full == "block":
+            return self._groups.join(self, pattern, callback, None, buffer)
+        subscription = Subscription(self, pattern, callback, buffer, when_full)
         self._topics.add(pattern, subscription)
         return subscription
 
@@ -176,30 +126,72 @@ class Publications:
         """End a subscription: whether it was one."""
         return self._topics.remove(subscription.pattern, subscription)
 
+    def overflowed(self, publication: Publication, *, bury: bool) -> None:
+        """A subscription's buffer has no room for this one any more."""
+        self.metrics.add(Counter.DROPPED)
+        if bury:
+            body = _encoder.encode([publication.subject, publication.payload])
+            self._bury_payload(body, Reason.SLOW_CONSUMER)
+
+    def run(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Run the rest of a callback as a task."""
+        task = asyncio.ensure_future(coroutine)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
     def _published(self, message: Message) -> None:
         try:
             subject, payload = _decoder.decode(message.payload)
             matching = self._topics.match(subject)
         except (msgspec.MsgspecError, SubjectError) as error:
             log.warning("a publication can't be read: %s", error)
-            return
-        finally:
             message.release()
+            return
+        if matching and message.extra and is_overdue(message):
+            self._bury_message(message, Reason.EXPIRED)
+            return
+        message.release()
         publication = Publication(subject, payload)
         for subscription in matching:
+            subscription.received += 1
+            if subscription.takes(self._at_once):
+                self._call(subscription, publication)
+            else:
+                subscription.keep(publication)
+
+    def _call(self, subscription: Subscription, publication: Publication) -> None:
+        """Call back; what does not wait is done when this returns."""
+        try:
+            awaitable = subscription.call(publication)
+        except Exception:
+            log.exception("a subscriber of %r failed", subscription.pattern)
+            return
+        if inspect.isawaitable(awaitable):
+            subscription.under_way += 1
+            self.run(self._handle(subscription, awaitable))
+
+    async def _handle(self, subscription: Subscription, awaitable: Awaitable[Any]) -> None:
+        """Wait for a callback, and then for those of publications that came meanwhile."""
+        next_one: Awaitable[Any] | None = awaitable
+        try:
+            while next_one is not None:
+                async with self.handlers:
+                    try:
+                        await next_one
+                    except Exception:
+                        log.exception("a subscriber of %r failed", subscription.pattern)
+                next_one = self._following(subscription)
+        finally:
+            subscription.under_way -= 1
+
+    def _following(self, subscription: Subscription) -> Awaitable[Any] | None:
+        while (publication := subscription.oldest()) is not None:
             try:
-                awaitable = subscription._deliver(publication)
+                awaitable = subscription.call(publication)
             except Exception:
                 log.exception("a subscriber of %r failed", subscription.pattern)
                 continue
-            if awaitable is not None:
-                task = asyncio.ensure_future(self._handle(subscription, awaitable))
-                self._running.add(task)
-                task.add_done_callback(self._running.discard)
-
-    async def _handle(self, subscription: Subscription, awaitable: Awaitable[Any]) -> None:
-        async with self._handlers:
-            try:
-                await awaitable
-            except Exception:
-                log.exception("a subscriber of %r failed", subscription.pattern)
+            if inspect.isawaitable(awaitable):
+                found: Awaitable[Any] = awaitable
+                return found
+        return None

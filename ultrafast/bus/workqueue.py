@@ -17,11 +17,11 @@ from ultrafast.core import now_ns
 from ultrafast.errors import InvalidArgument, NoSlot
 from ultrafast.metric_names import Counter
 
-__all__ = ["GROUPS", "WorkQueue", "WorkQueues"]
+__all__ = ["GROUPS", "NAMED", "WorkQueue", "WorkQueues"]
 
 # What the region calls the queues that users name, and those of queue groups.
 GROUPS: Final = "group-"
-_NAMED: Final = "queue-"
+NAMED: Final = "queue-"
 _NAME_BYTES_MAX: Final = 56
 
 
@@ -159,7 +159,7 @@ class WorkQueues:
     max_redeliveries : int
         How often an item may come again after its consumer's death.
     bury : callable
-        Makes a message a dead letter: message, reason, name of its queue.
+        Makes a message a dead letter: message, reason.
     """
 
     def __init__(self, endpoint: Endpoint, max_redeliveries: int, bury: Buried) -> None:
@@ -178,7 +178,7 @@ class WorkQueues:
                 raise InvalidArgument(
                     f"queue name {name!r} must be 1 to {_NAME_BYTES_MAX} bytes of printable text"
                 )
-            index = self.open(_NAMED + name)
+            index = self.open(NAMED + name)
             queue = self._queues[name] = WorkQueue(self._endpoint, name, index, self.consume)
         return queue
 

@@ -1,0 +1,160 @@
+"""`Directory`: what the processes of a system want to be given, as every process can read it.
+
+Stands on the shared table: each process writes one entry of its own, and changes a word that tells
+the others to read again. An entry whose process has died is not believed. It sends nothing.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Final
+
+import msgspec
+
+from ultrafast.bus.endpoint import Endpoint
+from ultrafast.bus.topics import TopicMatcher
+from ultrafast.core._region import PHASE_LIVE
+
+__all__ = ["EVENT", "GROUP", "Directory", "Interest"]
+
+GROUP: Final = 0
+EVENT: Final = 1
+
+_SPACE: Final = "ultrafast.bus"
+_CHANGED: Final = "changed"
+
+
+class Interest(msgspec.Struct, frozen=True, array_like=True):
+    """One process's wish for what falls under a pattern.
+
+    Attributes
+    ----------
+    kind : int
+        GROUP: as a member of a queue group. EVENT: for its event bus.
+    name : str
+        The group's.
+    pattern : str
+    queue : int
+        Where to put it.
+    limit : int
+        When so many wait there it takes no more; 0 is the queue's own limit.
+    """
+
+    kind: int
+    name: str
+    pattern: str
+    queue: int
+    limit: int = 0
+
+
+class _Entry(msgspec.Struct, frozen=True, array_like=True):
+    incarnation: int
+    interests: list[Interest]
+
+
+class Directory:
+    """The interests of every process.
+
+    Parameters
+    ----------
+    endpoint : Endpoint
+        This process's; its interests end with it.
+
+    Notes
+    -----
+    Threads: the loop's. Waits: never. Cost of a look: one read of the table, unless something
+    changed since the last one.
+    """
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._region = endpoint.region
+        self._table = endpoint.table
+        self._slot = str(endpoint.region.slot)
+        self._incarnation = endpoint.region.owner(endpoint.region.slot).incarnation
+        self._own: list[Interest] = []
+        self._seen: object = None
+        self._known: dict[int, TopicMatcher[tuple[int, Interest]]] = {}
+        self._queues: set[int] = set()
+        endpoint.at_stop(self._leave)
+
+    def announce(self, interest: Interest) -> None:
+        """Tell the others; what they send after this returns, they send with it in mind."""
+        self._own.append(interest)
+        self._write()
+
+    def withdraw(self, interest: Interest) -> None:
+        """The opposite of `announce`."""
+        self._own.remove(interest)
+        self._write()
+
+    def matching(self, kind: int, subject: str) -> list[Interest]:
+        """The interests of a kind that a subject falls under."""
+        self._refresh()
+        matcher = self._known.get(kind)
+        return [] if matcher is None else [each for _, each in matcher.match(subject)]
+
+    def queues(self) -> set[int]:
+        """Every queue that somebody alive empties as a member of a group."""
+        self._seen = None
+        self._refresh()
+        return self._queues
+
+    def forget_dead(self) -> None:
+        """Remove the entries of dead processes, for whoever keeps the system tidy."""
+        gone = [
+            str(owner.slot)
+            for owner in self._region.owners()
+            if (entry := self._entry(str(owner.slot))) is not None
+            and (owner.phase != PHASE_LIVE or entry.incarnation != owner.incarnation)
+        ]
+        for slot in gone:
+            self._table.delete(_SPACE, slot)
+        if gone:
+            self._say()
+
+    # --- inside
+
+    def _write(self) -> None:
+        entry = _Entry(self._incarnation, self._own)
+        self._table.set(_SPACE, self._slot, msgspec.msgpack.encode(entry))
+        self._say()
+
+    def _leave(self) -> None:
+        if self._own:
+            self._own = []
+            self._table.delete(_SPACE, self._slot)
+            self._say()
+
+    def _say(self) -> None:
+        self._table.set(_SPACE, _CHANGED, random.getrandbits(62))
+
+    def _entry(self, slot: str) -> _Entry | None:
+        data = self._table.get(_SPACE, slot)
+        if not isinstance(data, bytes):
+            return None
+        try:
+            return msgspec.msgpack.decode(data, type=_Entry)
+        except msgspec.MsgspecError:
+            return None  # a user wrote into our namespace
+
+    def _refresh(self) -> None:
+        changed = self._table.get(_SPACE, _CHANGED)
+        if changed == self._seen:
+            return
+        self._seen = changed
+        known: dict[int, TopicMatcher[tuple[int, Interest]]] = {}
+        queues = set()
+        for owner in self._region.owners():
+            if owner.phase != PHASE_LIVE:
+                continue
+            entry = self._entry(str(owner.slot))
+            if entry is None or entry.incarnation != owner.incarnation:
+                continue
+            for number, interest in enumerate(entry.interests):
+                # A process may be a member twice; the number keeps the two apart.
+                place = owner.slot << 32 | number
+                matcher = known.setdefault(interest.kind, TopicMatcher())
+                matcher.add(interest.pattern, (place, interest))
+                if interest.kind == GROUP:
+                    queues.add(interest.queue)
+        self._known, self._queues = known, queues
