@@ -251,7 +251,7 @@ static void get(struct guest *guest, struct key *key, uint32_t room, uint64_t no
 
 static void read_table(struct guest *guest, struct tape *tape)
 {
-    static const uint32_t rooms[] = {65536, 0, 7, 64, 600, 4096};
+    static const uint32_t rooms[] = {16384, 0, 7, 64, 600, 4096};
     const struct uf_table *table = &guest->system.table;
     struct key key;
     struct uf_entry entry;
@@ -316,16 +316,21 @@ void call_table(struct guest *guest, struct tape *tape)
     }
 }
 
-static uint64_t id_of(struct guest *guest, struct tape *tape)
+/* The id of a record, or of none; `*state` is the one it is in. */
+static uint64_t id_of(struct guest *guest, struct tape *tape, uint32_t *state)
 {
     struct uf_agent_info info;
-    uint32_t slot = (uint32_t)tape_bytes(tape, 1);
-    if (slot == 255) {
+    uint32_t slot = tape_below(tape, 26);
+    *state = tape_below(tape, 9);
+    if (slot == 25) {
         return tape_bytes(tape, 8);
     }
-    int status = judged(guest, "uf_agent_at", uf_agent_at(&guest->system.agents, slot, &info), 0,
-                        OR(INVALID));
-    return status == UF_OK ? info.id : slot;
+    if (judged(guest, "uf_agent_at", uf_agent_at(&guest->system.agents, slot, &info), 0,
+               OR(INVALID)) != UF_OK) {
+        return slot;
+    }
+    *state = *state % 2 == 0 ? info.state : *state;
+    return info.id;
 }
 
 static void read_agents(struct guest *guest, struct tape *tape)
@@ -333,7 +338,7 @@ static void read_agents(struct guest *guest, struct tape *tape)
     const struct uf_agents *agents = &guest->system.agents;
     struct uf_agent_info info;
     uint32_t worker;
-    uint64_t id = id_of(guest, tape);
+    uint64_t id = id_of(guest, tape, &worker);
     judged(guest, "uf_agent_look", uf_agent_look(agents, id, &info), 0, OR(STALE));
     judged(guest, "uf_agent_route", uf_agent_route(agents, id, &worker), 0, OR(STALE) | OR(FULL));
     length_of(guest, uf_agents_type_name(agents, tape_byte(tape)), UF_TYPE_NAME_BYTES);
@@ -377,8 +382,7 @@ void call_agents(struct guest *guest, struct tape *tape)
         break;
     case 4:
     case 5:
-        id = id_of(guest, tape);
-        from = tape_below(tape, 9);
+        id = id_of(guest, tape, &from);
         judged(guest, "uf_agent_move", uf_agent_move(agents, id, from, tape_below(tape, 9)), 0,
                OR(STALE) | OR(BUSY) | OR(INVALID) | OR(CORRUPT));
         break;
@@ -392,24 +396,39 @@ void call_agents(struct guest *guest, struct tape *tape)
     }
 }
 
-static void read_others(struct guest *guest, struct tape *tape)
+static void use_metrics(struct guest *guest, struct tape *tape)
 {
     static uint64_t counts[UF_HIST_BUCKETS];
-    const struct uf_system *system = &guest->system;
-    struct uf_owner_info info;
+    struct uf_metrics *metrics = &guest->system.metrics;
+    uint32_t which = tape_byte(tape);
     uint64_t sum;
     uint64_t max;
+    if (guest->no_metrics) {
+        return;
+    }
+    judged(guest, "uf_hist_read", uf_hist_read(metrics, which % 16, counts, &sum, &max), 0,
+           OR(INVALID));
+    judged(guest, "uf_counter_read", uf_counter_read(metrics, which, &sum), 0, OR(INVALID));
+    if (guest->system.joined) {
+        judged(guest, "uf_hist_record", uf_hist_record(metrics, which % 16, tape_bytes(tape, 6)), 0,
+               OR(INVALID));
+        judged(guest, "uf_counter_add", uf_counter_add(metrics, which, 1), 0, OR(INVALID));
+    }
+}
+
+static void read_others(struct guest *guest, struct tape *tape)
+{
+    const struct uf_system *system = &guest->system;
+    struct uf_owner_info info;
     uint32_t which = tape_byte(tape);
+    uint64_t sum = 0;
     uf_owner_alive(&system->self, which);
     judged(guest, "uf_owner_read", uf_owner_read(&system->self, which, &info), 0, OR(INVALID));
-    judged(guest, "uf_hist_read", uf_hist_read(&system->metrics, which % 16, counts, &sum, &max), 0,
-           OR(INVALID));
-    judged(guest, "uf_counter_read", uf_counter_read(&system->metrics, which, &sum), 0,
-           OR(INVALID));
-    sum = 0;
     for (uint64_t i = 0; i < system->settings_bytes; i++) {
         sum += system->settings[i];
     }
+    guest->past |= sum == 0;
+    use_metrics(guest, tape);
 }
 
 void call_others(struct guest *guest, struct tape *tape)
@@ -419,9 +438,6 @@ void call_others(struct guest *guest, struct tape *tape)
     uint32_t which = tape_byte(tape);
     switch (which % 8) {
     case 0:
-        judged(guest, "uf_hist_record",
-               uf_hist_record(&system->metrics, which / 8, tape_bytes(tape, 6)), 0, OR(INVALID));
-        judged(guest, "uf_counter_add", uf_counter_add(&system->metrics, which, 1), 0, OR(INVALID));
         uf_owner_beat(&system->self, 1);
         uf_owner_set_queue(&system->self, which);
         break;

@@ -73,6 +73,7 @@ struct guest {
     uint32_t held[GUEST_HOLDS]; /* messages taken and kept */
     uint32_t holds;
     bool past;
+    bool no_metrics; /* their area is poisoned, for whatever else gets there */
 };
 
 /* One call each, chosen and given its arguments by the tape; the answer is judged. */
@@ -114,5 +115,7 @@ extern const char *const stage_path;
 
 /* Poison, or allow again, what lies behind each area up to its page's end. */
 void guard_tails(const struct uf_region *region, bool poison);
+/* Poison the head, the directory and the metrics, which no other structure's calls have to do with. */
+void guard_strangers(const struct uf_region *region);
 
 #endif

@@ -33,7 +33,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     return 0;
 }
 
+/* And a record with a changed field, moved from the state it is in to another. */
 void fuzz_seeds(fuzz_give *give, void *to)
 {
     programs_give(give, to);
+    for (uint8_t field = 0; field < 6; field++) {
+        for (uint8_t state = 0; state < UF_AGENT_STATES; state++) {
+            const uint8_t program[] = {STAGE_DAMAGE, 1, 0, 4,     field, 1,    field, 0xf0, 0,
+                                       STAGE_CALL,   2, 4, field, 0,     state};
+            give(program, sizeof program, to);
+        }
+    }
 }

@@ -85,3 +85,11 @@ void guard_tails(const struct uf_region *region, bool poison)
         }
     }
 }
+
+void guard_strangers(const struct uf_region *region)
+{
+    uint64_t bytes;
+    uint8_t *metrics = uf_region_area(region, UF_AREA_METRICS, &bytes);
+    ASAN_POISON_MEMORY_REGION(region->base, UF_PAGE);
+    ASAN_POISON_MEMORY_REGION(metrics, bytes);
+}

@@ -14,12 +14,13 @@ static inline size_t programs_put(uint8_t *program, size_t at, const uint8_t *by
 /* As damage.c and calls.c read them: kind, class, index, word, form, field, value. */
 static inline void programs_give(fuzz_give *give, void *to)
 {
-    for (uint32_t i = 0; i < 8 * 4 * 5; i++) {
+    for (uint32_t i = 0; i < 8 * 4 * 10; i++) {
         const uint8_t kind = (uint8_t)(i % 8);
         const uint8_t word = (uint8_t)(i / 8 % 4);
-        const uint8_t form = (uint8_t)(i / 32);
-        const uint8_t damage[] = {STAGE_DAMAGE, 1,    kind, 0,    (uint8_t)(9 + kind),
-                                  word,         form, 0,    0xff, 0xf0};
+        const uint8_t form = (uint8_t)(i / 32 < 5 ? i / 32 : 1);
+        const uint8_t field = (uint8_t)(i / 32 < 5 ? 0 : i / 32 - 4);
+        const uint8_t damage[] = {STAGE_DAMAGE, 1,    kind,  0,    (uint8_t)(9 + kind),
+                                  word,         form, field, 0xf0, 0x3f};
         const uint8_t later[] = {
             STAGE_DAMAGE_LATER, word, 1, kind, word, 0, form, 0, 255, 255, 0, 0, 0, 0};
         const uint8_t before[] = {STAGE_CALL, 2, (uint8_t)(i % 12), kind, 1, 2, 3};

@@ -210,6 +210,8 @@ static void prepare(void)
     keep(0, UF_AREA_OWNERS, UF_AREA_AGENTS);
     keep(1, UF_AREA_VALUES, UF_AREA_SETTINGS);
     guard_tails(&fresh.system.region, true);
+    guard_strangers(&fresh.system.region);
+    fresh.no_metrics = true;
 }
 
 static void at_mark(const char *id)
