@@ -24,6 +24,10 @@
  *            another state than the move begins with; or, from type, another process names one at every
  *            attempt. INVALID: slot, type or state out of range. CORRUPT: a record's type is none, or as
  *            uf_ring.h.
+ * PROOF      P1: `test_agents`, `explore_agents`, `steps_finds_hint_never_given_again`. P2: one
+ *            claimer an agent, one id a life: `linear_finds_agent_claimed_without_comparing`,
+ *            `linear_finds_one_id_for_two_lives`. P5: holds no value. P8: `fuzz_agents`,
+ *            `fuzz_finds_hint_at_an_agent_believed`.
  * SOURCE     Generations in ids: the slot-and-generation handles of entity stores; Orleans' virtual
  *            actors for records that outlive their host.
  */

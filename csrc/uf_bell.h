@@ -23,6 +23,8 @@
  * ORDER      L1 push seq_cst, word load seq_cst <-> L2 word store seq_cst, ring load seq_cst
  * ERRORS     TIMEOUT, INTERRUPTED from sleep. DENIED: something else stands at the pipe's path.
  *            MISSING: no pipe there, from find.
+ * PROOF      P1: `explore_bell` (a sender that dies before it rings). P2: no wake-up is lost,
+ *            `explore_bell`, `test_bell`, `test_queue`. P5: holds no value. P8: `test_flips`.
  * SOURCE     The store-load handshake is Dekker's. Futex: Franke, Russell & Kirkwood 2002. A FIFO file
  *            rather than an eventfd, because a process that is nobody's child can open it by name.
  */

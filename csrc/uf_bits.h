@@ -13,6 +13,9 @@
  *            taker that clears a bit after a failed CAS and then reads the truth again misses no
  *            give (see uf_bits_clear).
  * ERRORS     UF_EMPTY from find: no bit is set.
+ * PROOF      P1: a bit that lies after a death costs time only: `test_pool`,
+ *            `steps_finds_bit_never_mended`. P2, P5: nothing is decided by a bit,
+ *            `linear_finds_bit_cleared_for_good`. P8: `test_flips`.
  * SOURCE     Hints as in LMDB's reader table: being wrong may cost time, never correctness.
  */
 #ifndef UF_BITS_H

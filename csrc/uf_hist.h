@@ -14,6 +14,8 @@
  *            sample count is always the sum of the buckets, so it and the quantiles agree.
  * ORDER      None: counts, from which nothing else is inferred.
  * ERRORS     INVALID: no such counter or histogram.
+ * PROOF      P1: a death in the middle of a record, `steps`. P2: holds no message. P5: counts only,
+ *            `test_hist`. P8: `test_hist` (an index that is none).
  * SOURCE     Log-linear buckets: G. Tene, HdrHistogram. A value is reported as its bucket's upper
  *            edge: never too small, too large by less than 1/128 (0.8 %).
  */

@@ -18,6 +18,9 @@
  * ORDER      O1 state CAS release -> O2 state acquire   slot fields are this incarnation's
  * ERRORS     NO_SLOT, SYSTEM, READ_ONLY; BUSY from begin: somebody else mends it just now;
  *            MISSING from begin: the slot's process is alive, or the slot is free.
+ * PROOF      P1: `test_owner`, `explore_owner`. P2: a slot that were free before it is mended would
+ *            lose what it held, `steps_finds_slot_free_before_it_is_mended`. P5: holds no value.
+ *            P8: `test_flips`.
  * SOURCE     Locks as liveness: LMDB's reader table under robust locks (H. Chu), here without
  *            waiting. Open-file-description locks: Linux fcntl(2), J. Layton 2014.
  */

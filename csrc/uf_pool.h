@@ -27,6 +27,9 @@
  * ERRORS     NO_BLOCK: this class and the next larger ones are exhausted. TOO_BIG: no class is large
  *            enough. INVALID: the handle names no block, or a block that is not ours (given twice).
  *            CORRUPT: open only.
+ * PROOF      P1: `test_pool`, `explore_pool`, `steps`. P2: one owner a block,
+ *            `linear_finds_take_without_comparing`, `linear_finds_give_of_anybodys`. P5: as
+ *            uf_table.h. P8: `fuzz_queue`, `fuzz_finds_pool_larger_than_its_area`.
  * SOURCE     Size classes and per-thread caches: Bonwick & Adams 2001 (magazines). Owner in the claim:
  *            iceoryx2's robust index set.
  */

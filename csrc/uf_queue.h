@@ -32,6 +32,10 @@
  * ERRORS     FULL: this lane. MISSING: no queue of this name. NO_SLOT: every record is in use.
  *            BUSY from open: others opened and closed queues at every attempt.
  *            INVALID: index, lane, name. CORRUPT: as uf_ring.h.
+ * PROOF      P1: `test_queue_deaths`, `explore_queue`, `explore_names`. P2: `test_queue`,
+ *            `test_storm`, `steps_finds_slot_cleared_before_the_name`,
+ *            `steps_finds_name_left_before_the_push`, `steps_finds_orphan_before_its_mark`. P5:
+ *            holds no value. P8: `fuzz_queue`, `fuzz_finds_handle_of_a_slot_believed`.
  * SOURCE     Names in claims, and a recover that reads them: iceoryx2. The receiver's share: deficit
  *            round robin, Shreedhar & Varghese 1996, with a quantum of one message.
  */

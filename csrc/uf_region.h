@@ -16,6 +16,9 @@
  *            LAYOUT, TRUNCATED, CORRUPT, DENIED, SYSTEM. A file is read with pread and judged
  *            before it is mapped, so that no length in it can lead to a SIGBUS. No link is followed
  *            but the kernel's own, /proc/self/fd/N: so a region is attached to whose name is gone.
+ * PROOF      P1, P2: `steps_finds_published_before_it_is_whole`; a creator killed at every
+ *            instruction, `steps`. P5: holds no value. P8: `test_region`, `fuzz_attach`,
+ *            `fuzz_finds_area_outside_the_file`.
  * SOURCE     The verify-before-trust order follows LMDB's meta pages (H. Chu).
  *
  * Two descriptors, one purpose each: the one that was mapped is closed at once; `fd` is opened

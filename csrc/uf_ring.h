@@ -27,6 +27,10 @@
  *            S1 is seq_cst: push against arm, see uf_bell.h.
  * ERRORS     FULL, EMPTY: answers. BUSY: others won every one of a bounded number of attempts.
  *            CORRUPT: a slot's version that no history of ours can produce.
+ * PROOF      P1: `explore_ring`, `steps_finds_claim_never_undone`; with a ticket that nobody else
+ *            can give back, `linear_finds_ticket_ring`. P2: `test_ring`,
+ *            `steps_finds_claim_without_a_name`, `linear_finds_claim_of_any_lap`. P5: holds no
+ *            value. P8: `fuzz_queue`, `fuzz_finds_claim_that_tries_for_ever`.
  * SOURCE     Turn numbers per slot: Vyukov 2010, but there a sender that dies between its ticket and
  *            its publication stops every receiver; here nothing is owned before the publishing CAS,
  *            and lagging hints are helped along as in Michael & Scott 1996.

@@ -10,6 +10,8 @@
  * DEATH      In create: an unpublished file. In recover: see uf_owner.h O3; it starts over.
  * ORDER      Those of the structures.
  * ERRORS     Those of the structures. NO_SPACE tells `needed_bytes` and `free_bytes`.
+ * PROOF      P1, P2, P5: `test_storm`, in which all of them are killed and mended at once; recovery
+ *            killed at each of its own instructions, `steps`. P8: `test_system`, `fuzz_attach`.
  * SOURCE     Ours.
  */
 #ifndef UF_SYSTEM_H

@@ -15,8 +15,15 @@ HEADINGS = [
     "DEATH",
     "ORDER",
     "ERRORS",
+    "PROOF",
     "SOURCE",
 ]
+
+# What the core has a part in: nobody waits for the dead; an accepted message is delivered; a read is
+# whole; no surprise inside.
+PROMISES = ("P1", "P2", "P5", "P8")
+CHECK = re.compile(r"`((?:test|explore|steps|linear|fuzz)(?:_\w+)?)`")
+SEEDED = re.compile(r"^(?:uf_seed_fault|linear_seed|\s*fuzz_seed_fault)\((\w+) ", re.MULTILINE)
 
 # Words for all the others, and the page that includes the rest. (uf_x_in.h is of uf_x.h.)
 NOT_STRUCTURES = {"uf.h", "uf_line.h", "uf_status.h", "uf_step.h"}
@@ -95,6 +102,30 @@ def label_violations(headers: dict[str, str], sources: dict[str, str]) -> Iterat
             yield f"{name}: {label} is on an access, but in no header's ORDER or DEATH"
 
 
+def proof_violations(name: str, text: str, checks: set[str]) -> Iterator[str]:
+    """For each promise, a check that would fail without the structure's part in it."""
+    proof = " ".join(sections(text).get("PROOF", "").split())
+    for promise in PROMISES:
+        found = re.search(rf"\b{promise}\b[^:]*: *(.*?)(?=\bP\d\b|$)", proof)
+        if found is None:
+            yield f"{name}: PROOF does not speak of {promise}"
+        elif not (CHECK.search(found[1]) or re.search(r"\b(holds no|counts only|as uf_)", found[1])):
+            yield f"{name}: {promise} of PROOF names no check"
+    for check in CHECK.findall(proof):
+        if check not in checks:
+            yield f"{name}: PROOF names {check}, which is no program or seeded fault of tests/"
+
+
+def _checks() -> set[str]:
+    """Programs of the C tests, and the tests of seeded faults by their names in ctest."""
+    known = {re.sub(r".*/|\.c$", "", name) for name in files(".c", under="tests/")}
+    known |= {"steps", "linear"}
+    for folder, prefix in (("instructions", "steps"), ("linear", "linear"), ("fuzz", "fuzz")):
+        seeded = SEEDED.findall(read(f"tests/{folder}/CMakeLists.txt"))
+        known |= {f"{prefix}_finds_{fault}" for fault in seeded}
+    return known
+
+
 def _openings(text: str) -> set[str]:
     """The labels that comments open with."""
     found = re.findall(rf"/\* ({LABEL}(?:, {LABEL})*)(?:[.:]| (?:<?->|<-|\*/))", text)
@@ -110,6 +141,15 @@ def test_headers_open_with_their_contract() -> None:
     names = _structures()
     assert len(names) >= 5, "the core's structures are not there"
     found = [line for name in names for line in heading_violations(name, read(f"csrc/{name}"))]
+    assert not found, "\n".join(found)
+
+
+def test_headers_name_for_each_promise_the_check_that_would_fail() -> None:
+    checks = _checks()
+    assert sum("_finds_" in check for check in checks) > 20
+    found = [
+        line for n in _structures() for line in proof_violations(n, read(f"csrc/{n}"), checks)
+    ]
     assert not found, "\n".join(found)
 
 
@@ -140,6 +180,7 @@ GOOD = """/* uf_x.h -- an example.
  * ORDER      S1 tail release -> R1 tail acquire   the slot is filled
  *            R2 head release -> S2 head acquire   the slot has been read
  * ERRORS     None.
+ * PROOF      P1: `test_x`. P2, P5: holds no value. P8: `fuzz_finds_y`.
  * SOURCE     None.
  */
 struct uf_x {
@@ -157,6 +198,17 @@ def test_heading_rule_sees_violations() -> None:
     assert list(heading_violations("uf_x.h", GOOD.replace("Harmless.", "")))
     swapped = GOOD.replace("WHAT  ", "TEMP  ").replace("PICTURE", "WHAT").replace("TEMP", "PICTURE")
     assert list(heading_violations("uf_x.h", swapped))
+
+
+def test_proof_rule_sees_violations() -> None:
+    def found(text: str, checks: tuple[str, ...] = ("test_x", "fuzz_finds_y")) -> list[str]:
+        return list(proof_violations("uf_x.h", text, set(checks)))
+
+    assert not found(GOOD)
+    assert found(GOOD, ("test_x",))
+    assert found(GOOD.replace("P1: `test_x`. ", ""))
+    assert found(GOOD.replace("P1: `test_x`. ", "P1: obvious. "))
+    assert found(GOOD.replace("P2, P5", "P2"))
 
 
 def test_atomic_rule_sees_violations() -> None:
