@@ -21,7 +21,13 @@ from ultrafast.agents.builtin import BUILTIN_TYPES
 from ultrafast.agents.context import SystemContext
 from ultrafast.agents.host import AgentHost
 from ultrafast.agents.pools import PoolKeeper, PoolState
-from ultrafast.agents.registry import AgentType, check_type, describe
+from ultrafast.agents.registry import (
+    AgentType,
+    Delivery,
+    check_type,
+    describe,
+    redelivery_limit,
+)
 from ultrafast.agents.spawner import inbox_name
 from ultrafast.agents.supervisor import Supervisor, WorkerState
 from ultrafast.bus.events import EnhancedEventBus
@@ -131,6 +137,8 @@ class UltraFastAgentManager(SystemContext):
         *,
         pre_warm: int = 0,
         mailbox_capacity: int | None = None,
+        delivery: Delivery = "at-least-once",
+        max_redeliveries: int | None = None,
     ) -> None:
         """Make an agent type known, before or after the start.
 
@@ -144,16 +152,26 @@ class UltraFastAgentManager(SystemContext):
             Agents of the type to keep ready.
         mailbox_capacity : int, optional
             Messages that may wait for one agent; the Config's when not given.
+        delivery : {"at-least-once", "at-most-once"}
+            What becomes of messages that a worker had when it died. at-least-once: they are handled
+            again, marked redelivered. at-most-once: they become dead letters with the reason
+            `not_repeated`, those that waited in the worker for their turn as well.
+        max_redeliveries : int, optional
+            A message whose handling was begun again so often and cut short by a death each time
+            becomes a dead letter with the reason `poisonous`; the Config's when not given.
 
         Raises
         ------
         TypeError, ValueError
-            `cls` is no agent, or the name won't do.
+            `cls` is no agent, the name won't do, or another argument is none of those allowed.
         """
         check_type(type_name, cls)
+        limit = redelivery_limit(delivery, max_redeliveries)
         capacity = self.config.mailbox_capacity if mailbox_capacity is None else mailbox_capacity
         self._classes[type_name] = cls
-        self._types[type_name] = describe(type_name, cls, mailbox_capacity=capacity)
+        self._types[type_name] = describe(
+            type_name, cls, mailbox_capacity=capacity, max_redeliveries=limit
+        )
         self._pre_warm[type_name] = pre_warm
         if self._region is not None:
             self._spawner.limits[type_name] = capacity
@@ -191,8 +209,14 @@ class UltraFastAgentManager(SystemContext):
 
     def _by_value(self, name: str) -> AgentType:
         """The type as a worker gets it that can't import its class."""
-        capacity = self._types[name].mailbox_capacity
-        return describe(name, self._classes[name], mailbox_capacity=capacity, by_value=True)
+        kind = self._types[name]
+        return describe(
+            name,
+            self._classes[name],
+            mailbox_capacity=kind.mailbox_capacity,
+            max_redeliveries=kind.max_redeliveries,
+            by_value=True,
+        )
 
     # --- the system's life
 
@@ -244,6 +268,7 @@ class UltraFastAgentManager(SystemContext):
                 self,
                 parts.endpoint,
                 executor_factory(config, parts.store, config.executor_concurrency),
+                config.max_redeliveries,
             )
         parts.endpoint.start()
         await self._supervisor.start()

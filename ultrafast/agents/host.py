@@ -18,6 +18,7 @@ import msgspec
 
 from ultrafast.agents.agent import Agent, IncomingMessage
 from ultrafast.agents.context import Context, SystemContext
+from ultrafast.agents.hosted import Hosted, Repeats
 from ultrafast.agents.registry import AgentType, load
 from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.wire import LANES, REPLY_LANE, Kind, Operation, Reason, is_overdue, origin_of
@@ -44,23 +45,6 @@ class TaskRunner(Protocol):
     ) -> Result: ...
 
 
-class _Hosted:
-    """An agent and what waits for it."""
-
-    __slots__ = ("agent", "busy", "id", "mailbox", "markers", "slot", "stopping", "subscriptions")
-
-    def __init__(self, agent: Agent, agent_id: int, slot: int) -> None:
-        self.agent = agent
-        self.id = agent_id
-        self.slot = slot
-        self.busy = False
-        self.mailbox: deque[Message] | None = None
-        # Kept, not released: if this process dies, its successor gets them again.
-        self.markers: list[Message] = []
-        self.stopping = False
-        self.subscriptions: list[Any] | None = None
-
-
 class AgentHost:
     """Hosts agents in this process.
 
@@ -71,10 +55,16 @@ class AgentHost:
     endpoint : Endpoint
     executor : callable
         Gives the runner of this process's tasks; called at the first task.
+    max_redeliveries : int
+        How often a message may come again after a death, unless its agent's type says otherwise.
     """
 
     def __init__(
-        self, system: SystemContext, endpoint: Endpoint, executor: Callable[[], TaskRunner]
+        self,
+        system: SystemContext,
+        endpoint: Endpoint,
+        executor: Callable[[], TaskRunner],
+        max_redeliveries: int = 3,
     ) -> None:
         self._system = system
         self._endpoint = endpoint
@@ -84,11 +74,12 @@ class AgentHost:
         self._executor: TaskRunner | None = None
         self._me = endpoint.region.slot
         self._types: dict[int, tuple[AgentType, type[Agent]]] = {}
-        self._hosted: dict[int, _Hosted] = {}
+        self._hosted: dict[int, Hosted] = {}
         self._warm: dict[int, Agent] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
         self._loop = asyncio.get_running_loop()
         self._stopping = False
+        self._repeats = Repeats(endpoint.table, max_redeliveries)
         for kind in (Kind.DATA, Kind.TASK, Kind.PING):
             endpoint.on(kind, self._arrived)
         endpoint.on(Kind.CONTROL, self._controlled)
@@ -101,6 +92,7 @@ class AgentHost:
         number = self._agents.type(kind.name, True)
         assert number is not None
         self._types[number] = (kind, cls)
+        self._repeats.set_limit(kind.name, kind.max_redeliveries)
 
     async def execute(self, task: Task, profile: Profile | None, agent_id: int) -> Result:
         """Do a task on this process's executor."""
@@ -135,13 +127,13 @@ class AgentHost:
         else:
             self._work(hosted, message)
 
-    def _enqueue(self, hosted: _Hosted, message: Message) -> None:
+    def _enqueue(self, hosted: Hosted, message: Message) -> None:
         if hosted.mailbox is None:
             hosted.mailbox = deque()
         hosted.mailbox.append(message)
         self._agents.set_depth(hosted.slot, len(hosted.mailbox))
 
-    def _work(self, hosted: _Hosted, message: Message | None) -> None:
+    def _work(self, hosted: Hosted, message: Message | None) -> None:
         """Handle messages one after the other, until none is left or a handler suspends."""
         while message is not None:
             awaiting = self._begin(hosted, message)
@@ -152,7 +144,7 @@ class AgentHost:
                     return
             message = self._next(hosted)
 
-    def _next(self, hosted: _Hosted) -> Message | None:
+    def _next(self, hosted: Hosted) -> Message | None:
         if hosted.mailbox:
             message = hosted.mailbox.popleft()
             self._agents.set_depth(hosted.slot, len(hosted.mailbox))
@@ -161,11 +153,14 @@ class AgentHost:
             self._run(self._stop(hosted))
         return None
 
-    def _begin(self, hosted: _Hosted, message: Message) -> Awaitable[Any] | None:
+    def _begin(self, hosted: Hosted, message: Message) -> Awaitable[Any] | None:
         """Call the handler. None: it is done, and answered."""
         kind = message.kind
         if message.extra and is_overdue(message):
             self._system.bus.dead_letter(message, Reason.EXPIRED)
+            return None
+        if message.redelivered and (why := self._repeats.begin(message, hosted.agent.type)):
+            self._system.bus.dead_letter(message, why)
             return None
         if kind == Kind.PING:
             self._done(hosted, message, None)
@@ -188,7 +183,7 @@ class AgentHost:
         self._done(hosted, message, outcome)
         return None
 
-    async def _complete(self, hosted: _Hosted, message: Message, awaiting: Awaitable[Any]) -> None:
+    async def _complete(self, hosted: Hosted, message: Message, awaiting: Awaitable[Any]) -> None:
         """Wait for a handler that suspended, then go on with the agent's next message."""
         try:
             outcome = await awaiting
@@ -212,7 +207,7 @@ class AgentHost:
             Histogram.LOCAL_COMMUNICATION if local else Histogram.COMMUNICATION, max(taken, 0)
         )
 
-    def _done(self, hosted: _Hosted, message: Message, outcome: Any) -> None:
+    def _done(self, hosted: Hosted, message: Message, outcome: Any) -> None:
         try:
             self._system.bus.reply(message, outcome)
         except Exception as error:  # noqa: BLE001 - the agent's own code may raise anything
@@ -220,7 +215,7 @@ class AgentHost:
             return
         self._finished(hosted, message, failed=False)
 
-    def _raised(self, hosted: _Hosted, message: Message, error: Exception) -> None:
+    def _raised(self, hosted: Hosted, message: Message, error: Exception) -> None:
         if not message.reply_queue:
             log.error(
                 "agent %#x (%s) failed on a message", hosted.id, hosted.agent.type, exc_info=error
@@ -228,13 +223,14 @@ class AgentHost:
         self._system.bus.reply_error(message, error)
         self._finished(hosted, message, failed=True)
 
-    def _finished(self, hosted: _Hosted, message: Message, *, failed: bool) -> None:
+    def _finished(self, hosted: Hosted, message: Message, *, failed: bool) -> None:
         metrics = self._metrics
         if message.kind == Kind.DATA or message.kind == Kind.TASK or message.kind == Kind.PING:
             metrics.add(Counter.DELIVERED)
         metrics.add(Counter.FAILED if failed else Counter.HANDLED)
         if message.redelivered:
             metrics.add(Counter.REDELIVERED)
+            self._repeats.end(message)
         self._agents.handled(hosted.slot, failed, now_ns())
         message.release()
 
@@ -269,7 +265,7 @@ class AgentHost:
             log.warning("control message with operation %d", operation)
             message.release()
 
-    def _start(self, agent_id: int) -> _Hosted | None:
+    def _start(self, agent_id: int) -> Hosted | None:
         """Host an agent whose record is STARTING; its first messages wait for its on_start."""
         info = self._agents.look(agent_id)
         if info is None or info.state != STARTING:
@@ -286,8 +282,8 @@ class AgentHost:
             warming = None
         return self._host(agent, agent_id, warming)
 
-    def _host(self, agent: Agent, agent_id: int, warming: Any = None) -> _Hosted:
-        hosted = _Hosted(agent, agent_id, agent_id & 0xFFFFFF)
+    def _host(self, agent: Agent, agent_id: int, warming: Any = None) -> Hosted:
+        hosted = Hosted(agent, agent_id, agent_id & 0xFFFFFF)
         agent.id = agent_id
         agent.context = Context(self._system, self, agent_id)
         self._hosted[agent_id] = hosted
@@ -298,7 +294,7 @@ class AgentHost:
             self._agents.move(agent_id, STARTING, ACTIVE)
         return hosted
 
-    async def _begin_agent(self, hosted: _Hosted, warming: Any) -> None:
+    async def _begin_agent(self, hosted: Hosted, warming: Any) -> None:
         try:
             if inspect.isawaitable(warming):
                 await warming
@@ -388,7 +384,7 @@ class AgentHost:
         if not hosted.busy and not hosted.mailbox:
             self._run(self._stop(hosted))
 
-    async def _stop(self, hosted: _Hosted) -> None:
+    async def _stop(self, hosted: Hosted) -> None:
         """The agent's end: on_stop, subscriptions, record."""
         hosted.stopping = False
         if self._hosted.pop(hosted.id, None) is None:
@@ -424,7 +420,7 @@ class AgentHost:
 
     # --- after a death
 
-    def _restore(self, agent_id: int) -> _Hosted | None:
+    def _restore(self, agent_id: int) -> Hosted | None:
         """Build again an agent that lived here before this process did, or is about to start."""
         info = self._agents.look(agent_id)
         if info is None or info.worker != self._endpoint.index:

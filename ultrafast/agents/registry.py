@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import importlib
 import sys
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import cloudpickle  # type: ignore[import-untyped]  # it ships no types
 import msgspec
 
 from ultrafast.agents.agent import Agent
-from ultrafast.errors import WorkerFailed
+from ultrafast.errors import InvalidArgument, WorkerFailed
 
-__all__ = ["AgentType", "check_type", "describe", "load"]
+__all__ = ["AgentType", "Delivery", "check_type", "describe", "load", "redelivery_limit"]
+
+Delivery = Literal["at-least-once", "at-most-once"]
+
+_REDELIVERIES_MAX: Final = 200
 
 
 class AgentType(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,12 +35,40 @@ class AgentType(msgspec.Struct, frozen=True, kw_only=True):
     data : bytes
     mailbox_capacity : int
         Messages that may wait for one agent of the type.
+    max_redeliveries : int, optional
+        How often a message may come again after its worker's death; the Config's when None.
     """
 
     name: str
     how: Literal["name", "value"]
     data: bytes
     mailbox_capacity: int
+    max_redeliveries: int | None = None
+
+
+def redelivery_limit(delivery: Delivery, max_redeliveries: int | None) -> int | None:
+    """How often a message may come again, from what `register` was given.
+
+    Raises
+    ------
+    InvalidArgument
+        An unknown delivery, a number out of range, or redeliveries of what is delivered once.
+    """
+    if delivery not in ("at-least-once", "at-most-once"):
+        raise InvalidArgument(
+            f"delivery is {delivery!r}; allowed is 'at-least-once' or 'at-most-once'"
+        )
+    if max_redeliveries is not None and not 0 <= max_redeliveries <= _REDELIVERIES_MAX:
+        raise InvalidArgument(
+            f"max_redeliveries is {max_redeliveries}; allowed is 0 to {_REDELIVERIES_MAX}"
+        )
+    if delivery == "at-least-once":
+        return max_redeliveries
+    if max_redeliveries:
+        raise InvalidArgument(
+            f"max_redeliveries is {max_redeliveries} and delivery 'at-most-once', which has none"
+        )
+    return 0
 
 
 def check_type(name: str, cls: Any) -> None:
@@ -48,7 +80,12 @@ def check_type(name: str, cls: Any) -> None:
 
 
 def describe(
-    name: str, cls: type[Agent], *, mailbox_capacity: int, by_value: bool = False
+    name: str,
+    cls: type[Agent],
+    *,
+    mailbox_capacity: int,
+    max_redeliveries: int | None = None,
+    by_value: bool = False,
 ) -> AgentType:
     """How to tell a worker about a class.
 
@@ -64,9 +101,14 @@ def describe(
             how="name",
             data=f"{module}:{qualname}".encode(),
             mailbox_capacity=mailbox_capacity,
+            max_redeliveries=max_redeliveries,
         )
     return AgentType(
-        name=name, how="value", data=_pickled(name, cls), mailbox_capacity=mailbox_capacity
+        name=name,
+        how="value",
+        data=_pickled(name, cls),
+        mailbox_capacity=mailbox_capacity,
+        max_redeliveries=max_redeliveries,
     )
 
 

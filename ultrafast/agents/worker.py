@@ -68,6 +68,7 @@ class _Worker:
             parts.system,
             parts.endpoint,
             executor_factory(self._config, parts.store, self._hello.concurrency),
+            self._config.max_redeliveries,
         )
         for kind in self._hello.types:
             self._told(Register(kind=kind), host, parts.spawner.limits)
