@@ -1,7 +1,6 @@
 /* test_agents.c -- a warm agent is claimed once, an id that is stale is known, and the dead are mended. */
 #include "arena.h"
 #include "deaths.h"
-#include "gates.h"
 
 #include "uf_agents.h"
 
@@ -283,53 +282,6 @@ static void warm_agents_are_found(void)
     explored("warm agents claimed through too few hints", cases);
 }
 
-struct visit {
-    struct desk *desk;
-    int status;
-    uint64_t id;
-};
-
-static void do_claim(void *argument)
-{
-    struct visit *visit = argument;
-    uint32_t worker;
-    visit->status = uf_agent_claim(&visit->desk->agents, 0, 0, 0, 0, &visit->id, &worker);
-}
-
-/* A claimer gives missing hints again, and the ring is full before it comes to it: of a hint that it
- * may use itself. */
-static void a_hint_given_meanwhile_is_used(void)
-{
-    struct desk desk;
-    struct desk other;
-    struct gate gate;
-    struct visit visit = {.desk = &other};
-    struct visit last = {.desk = &desk};
-    office_open(4, 1, 1);
-    desk_take(&desk);
-    desk_take(&other);
-    uint64_t first = warmed(&desk, 0);
-    uint64_t second = warmed(&desk, 0); /* no room for its hint */
-    do_claim(&last);
-    CHECK_EQ(last.status, UF_OK);
-    CHECK(last.id == first);
-    gate_run(&gate, "A7", do_claim, &visit);
-    gate_reached(&gate);
-    CHECK_EQ(uf_agent_move(&desk.agents, first, UF_AGENT_STARTING, UF_AGENT_WARM), UF_OK);
-    gate_open(&gate);
-    gate_join(&gate);
-    CHECK_EQ(visit.status, UF_OK);
-    do_claim(&last);
-    CHECK_EQ(last.status, UF_OK);
-    CHECK((visit.id == first && last.id == second) || (visit.id == second && last.id == first));
-    do_claim(&last);
-    CHECK_EQ(last.status, UF_EMPTY);
-    desk_leave(&other);
-    desk_leave(&desk);
-    arena_close(&arena);
-    explored("claimers who were given a hint as they gave hints", 1);
-}
-
 /* --- threads ---------------------------------------------------------------------------------- */
 
 #define AGENTS 24u
@@ -520,7 +472,6 @@ int main(void)
     types();
     a_life();
     warm_agents_are_found();
-    a_hint_given_meanwhile_is_used();
     deaths();
     one_number_for_one_name();
     each_is_claimed_once(1);

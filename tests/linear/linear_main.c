@@ -1,6 +1,6 @@
 /* linear_main.c -- many short histories of every structure, each judged.
  *
- *   linear                     24,000 histories over all scenes; for every run of the tests
+ *   linear                     21,000 histories over all scenes; for every run of the tests
  *   linear --histories 1000000 as many over all scenes together
  *   linear --seed N            other calls and pauses; the seed is printed
  *   linear --only WORDS        scenes whose name has these words in it
@@ -18,7 +18,7 @@
 
 #include "check.h"
 
-#define DEFAULT_HISTORIES 24000u
+#define DEFAULT_HISTORIES 21000u
 #define OVERLAP_PERCENT 95u
 
 static const struct scene *const scenes[] = {
