@@ -52,6 +52,8 @@ class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
         The figures as a sentence: names in braces.
     seeded : str
         Tests, as `ctest -R` takes them, of which each puts a fault in and expects it to be found.
+    seeded_preset : str
+        The build that they are of.
     faults : str
         The figures about faults, as a sentence, of an instrument that counts them itself.
     findings : str
@@ -67,6 +69,7 @@ class Instrument(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     needs: list[str] = []
     presets: list[str] = []
     seeded: str = ""
+    seeded_preset: str = "plain"
     faults: str = ""
 
 
@@ -93,13 +96,14 @@ def load() -> list[Instrument]:
     return msgspec.toml.decode(INSTRUMENTS.read_bytes(), type=Instruments).instrument
 
 
-def count(figures: dict[str, str], output: str) -> dict[str, int]:
+def count(figures: dict[str, str], output: str) -> dict[str, float]:
     """The figures that an output tells."""
-    found = {}
+    found: dict[str, float] = {}
     for name, pattern in figures.items():
         matches = list(re.finditer(pattern, output, re.MULTILINE))
         if matches and matches[0].re.groups:
-            found[name] = sum(int(match[1].replace(",", "")) for match in matches)
+            words = [match[1].replace(",", "") for match in matches]
+            found[name] = sum(float(word) if "." in word else int(word) for word in words)
         else:
             found[name] = len(matches)
     return found
@@ -153,7 +157,7 @@ def prove(one: Instrument) -> Outcome:
     problems += [f"{name}: none" for name, value in figures.items() if not value]
     faults = one.faults.format(**{name: f"{value:,}" for name, value in figures.items()})
     if one.seeded and not problems:
-        status, text = call(["ctest", "--preset", "plain", "-R", one.seeded], log)
+        status, text = call(["ctest", "--preset", one.seeded_preset, "-R", one.seeded], log)
         tests = re.search(r"(\d+) tests? failed out of (\d+)", text)
         if tests is None or status:
             problems.append("a seeded fault was not found")
