@@ -42,6 +42,7 @@ PAGES: dict[str, tuple[str, list[str]]] = {
         "Named queues and dead letters",
         ["WorkQueue", "Consumer", "WorkItem", "DeadLetter"],
     ),
+    "queue": ("The queue alone", ["Queue"]),
     "events": ("Events", ["EnhancedEventBus", "Event"]),
     "store": ("The store", ["UltraFastMemoryStore", "StoreStatistics", "Namespace", "TTLMap"]),
     "tasks": (

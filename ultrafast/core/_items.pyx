@@ -212,7 +212,9 @@ cdef class Items:
         can_write(queues.region)
         bell = _c.uf_queue_bell(queues._queues, self._receiver.queue)
         while self._queues is queues:
-            status = _c.uf_queue_adopt(queues._queues, self._receiver.queue, &handle, 1)
+            status = _c.UF_EMPTY
+            if _c.uf_queue_has_orphans(queues._queues, self._receiver.queue):
+                status = _c.uf_queue_adopt(queues._queues, self._receiver.queue, &handle, 1)
             if status == _c.UF_EMPTY:
                 status = _c.uf_queue_take(queues._queues, &self._receiver, &handle, 1)
             if status == 1:
