@@ -56,7 +56,7 @@ static uint64_t seed_of(uint64_t seed, uint64_t number)
 void call_invoke(struct call *call)
 {
     static const uint32_t marks[] = {1, 2, 3};
-    static const uint32_t accesses[] = {3, 6, 12, 24};
+    static const uint32_t accesses[] = {2, 4, 8, 16};
     uint64_t seed = shared->seed;
     call->invoked = atomic_fetch_add(&shared->clock, 1);
     pauses_begin(seed_of(seed, 64 + self * CALLS_MAX + mine->calls), marks[seed % 3],

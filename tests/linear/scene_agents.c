@@ -241,7 +241,6 @@ static void prepare(const struct scene *scene, struct uf_system *system, uint64_
     struct uf_ring hints = warm_ring(agents, 0);
     uint64_t any = next_random(random);
     uint32_t type;
-    (void)scene;
     CHECK_EQ(uf_agents_type(agents, "a", true, &type), UF_OK);
     atomic_fetch_and(&type_row(agents, 0)->state, ~TYPE_UNHINTED);
     uf_ring_init(&hints, ring_start(hints.capacity, random));
@@ -251,7 +250,8 @@ static void prepare(const struct scene *scene, struct uf_system *system, uint64_
         uint64_t generation = any % 2 == 0 ? 1 : (1ull << GENERATION_BITS) - 1 - (any >> 8) % 2;
         agents->record[r].word = word_of(generation, 0, 0, UF_NOBODY, UF_AGENT_FREE, 0);
     }
-    for (uint32_t i = 0; i < (any >> 16) % (RECORDS + 1); i++) {
+    uint32_t least = scene->variant == 0; /* or there is nothing to claim */
+    for (uint32_t i = 0; i < least + (any >> 16) % (RECORDS + 1 - least); i++) {
         uint64_t id;
         CHECK_EQ(uf_agent_new(agents, 0, 0, 0, UF_AGENT_BUILDING, 1, 0, 0, &id), UF_OK);
         CHECK_EQ(uf_agent_move(agents, id, UF_AGENT_BUILDING, UF_AGENT_WARM), UF_OK);
