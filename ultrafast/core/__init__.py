@@ -4,7 +4,8 @@ Stands on the compiled modules beside it and on `ultrafast.errors`. Decides noth
 converts, calls, checks and converts back.
 
 `_region` regions and process slots; `_pool` what is known of blocks; `_queue` sending, `_receiver`
-receiving, `_message` what was received; `_table` the store's table; `_agents` agent records;
+receiving, `_message` what was received, `_items` both for a queue alone; `_table` the store's
+table; `_agents` agent records;
 `_metrics` counters and histograms; `_status` statuses and their exceptions; `sizes` what a region
 is made of; `answers` the named tuples that the doors answer with.
 """
