@@ -251,7 +251,7 @@ static bool is_found(pid_t child)
 
 int main(int argc, char **argv)
 {
-    uint64_t runs = 20000;
+    uint64_t runs = 10000;
     uint64_t first = (uint64_t)getpid() * 2654435761u;
     char *where = NULL;
     int at = 1;
