@@ -30,6 +30,8 @@ class Client(SystemContext):
     ----------
     config : Config
         The system's.
+    events : EnhancedEventBus
+        What happens in the system, and what any of its processes says.
     memory_store : UltraFastMemoryStore
     """
 
@@ -46,7 +48,7 @@ class Client(SystemContext):
         except BaseException:
             region.close()
             raise
-        super().__init__(parts.endpoint, parts.bus, parts.spawner, parts.store)
+        super().__init__(parts.endpoint, parts.bus, parts.spawner, parts.store, parts.events)
         self._region = region
         parts.endpoint.start()
         return self

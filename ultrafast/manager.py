@@ -94,8 +94,8 @@ class UltraFastAgentManager(SystemContext):
     bus : UltraFastCommunicationBus
     memory_store : UltraFastMemoryStore
     events : EnhancedEventBus
-        What happens in the system: `worker.started`, `worker.died`, `process.recovered`,
-        `pool.scaled`, `alert.raised`, `alert.cleared`.
+        What happens in the system, whatever process it happens in; docs/reference/events.md lists
+        the subjects.
 
     Examples
     --------
@@ -241,8 +241,8 @@ class UltraFastAgentManager(SystemContext):
     async def _start_on(self, region: Region) -> None:
         config = self.config
         inbox = inbox_name(0) if config.workers == 0 else _MANAGER_INBOX
-        parts = assemble(region, config, inbox)
-        super().__init__(parts.endpoint, parts.bus, parts.spawner, parts.store)
+        parts = assemble(region, config, inbox, self.events)
+        super().__init__(parts.endpoint, parts.bus, parts.spawner, parts.store, parts.events)
         self._endpoint = parts.endpoint
         self._metrics = MetricsReader(parts.endpoint.metrics)
         self._pools = PoolKeeper(

@@ -15,8 +15,10 @@ import msgspec
 from ultrafast.agents.context import SystemContext
 from ultrafast.agents.host import TaskRunner
 from ultrafast.agents.spawner import Spawner
+from ultrafast.bus.bridge import EventBridge
 from ultrafast.bus.bus import UltraFastCommunicationBus
 from ultrafast.bus.endpoint import Endpoint
+from ultrafast.bus.events import EnhancedEventBus
 from ultrafast.config import Config
 from ultrafast.core import Region
 from ultrafast.errors import RegionCorrupt
@@ -46,6 +48,7 @@ class Parts(NamedTuple):
     bus: UltraFastCommunicationBus
     spawner: Spawner
     store: UltraFastMemoryStore
+    events: EnhancedEventBus
     system: SystemContext
 
 
@@ -67,7 +70,9 @@ def host_count(config: Config) -> int:
     return max(1, config.workers or 0)
 
 
-def assemble(region: Region, config: Config, inbox: str) -> Parts:
+def assemble(
+    region: Region, config: Config, inbox: str, events: EnhancedEventBus | None = None
+) -> Parts:
     """The parts of one process.
 
     Parameters
@@ -77,6 +82,8 @@ def assemble(region: Region, config: Config, inbox: str) -> Parts:
         The system's, with `workers` set.
     inbox : str
         Name of this process's queue.
+    events : EnhancedEventBus, optional
+        This process's, where it has one already.
     """
     endpoint = Endpoint(region, inbox)
     bus = UltraFastCommunicationBus(
@@ -91,7 +98,12 @@ def assemble(region: Region, config: Config, inbox: str) -> Parts:
         max_agents=config.max_concurrent_agents,
     )
     store = UltraFastMemoryStore(endpoint.table)
-    return Parts(endpoint, bus, spawner, store, SystemContext(endpoint, bus, spawner, store))
+    if events is None:
+        events = EnhancedEventBus(workers=config.event_bus_workers)
+    bridge = EventBridge(endpoint, bus.directory, events)
+    bus.say = spawner.say = bridge.say
+    system = SystemContext(endpoint, bus, spawner, store, events)
+    return Parts(endpoint, bus, spawner, store, events, system)
 
 
 def executor_factory(

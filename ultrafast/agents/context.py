@@ -17,6 +17,7 @@ from ultrafast.bus.bus import UltraFastCommunicationBus
 from ultrafast.bus.consumer import Acknowledge, Consumer
 from ultrafast.bus.deadletters import DeadLetter
 from ultrafast.bus.endpoint import Endpoint
+from ultrafast.bus.events import EnhancedEventBus
 from ultrafast.bus.subscription import Publication, Subscription, WhenFull
 from ultrafast.bus.wire import Kind
 from ultrafast.bus.workqueue import WorkQueue
@@ -43,7 +44,7 @@ class SystemContext:
     ----------
     endpoint : Endpoint
         This process's.
-    bus, spawner, store
+    bus, spawner, store, events
         Built on it.
     """
 
@@ -53,7 +54,9 @@ class SystemContext:
         bus: UltraFastCommunicationBus,
         spawner: Spawner,
         store: UltraFastMemoryStore,
+        events: EnhancedEventBus,
     ) -> None:
+        self.events = events
         self._endpoint = endpoint
         self.bus = bus
         self.memory_store = store
@@ -295,6 +298,11 @@ class Context:
     def memory_store(self) -> UltraFastMemoryStore:
         """The store that all processes share."""
         return self.system.memory_store
+
+    @property
+    def events(self) -> EnhancedEventBus:
+        """The event bus of this worker; it is joined to those of all other processes."""
+        return self.system.events
 
     def send_nowait(
         self,

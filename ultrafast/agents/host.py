@@ -318,6 +318,7 @@ class AgentHost:
                 break
         if self._agents.move(agent_id, FAILED, FREE) == OK:
             self._metrics.add(Counter.TERMINATED)
+            self._say("failed", agent_id, error=f"{type(error).__name__}: {error}")
 
     async def _warm_up(self, number: int) -> None:
         """Build one agent ahead of its spawn."""
@@ -358,6 +359,9 @@ class AgentHost:
             log.error("an agent of type %d could not be built", number, exc_info=error)
             return None
         return agent
+
+    def _say(self, what: str, agent_id: int, **more: str) -> None:
+        self._system.bus.say(f"agent.{what}", {"agent": agent_id, **more})
 
     def _build(self, number: int) -> Agent:
         found = self._types.get(number)
@@ -401,6 +405,7 @@ class AgentHost:
             subscription.close()
         if self._agents.move(hosted.id, DRAINING, FREE) == OK:
             self._metrics.add(Counter.TERMINATED)
+            self._say("terminated", hosted.id)
         for marker in hosted.markers:
             self._confirm(marker)
 
@@ -437,6 +442,7 @@ class AgentHost:
             return None
         self._agents.restarted(info.id & 0xFFFFFF)
         self._metrics.add(Counter.RESTARTED)
+        self._say("restarted", agent_id)
         return self._host(agent, agent_id, warming)
 
     async def restore_all(self) -> int:

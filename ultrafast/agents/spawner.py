@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
 from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.wire import CONTROL_LANE, LANES, Kind, Operation, lane_of
@@ -57,6 +57,7 @@ class Spawner:
         self._capacity = mailbox_capacity
         self._max_agents = max_agents
         self.limits: dict[str, int] = {}
+        self.say: Callable[[str, Any], None] = _nobody
         self._types: dict[str, int] = {}
         self._count = hosts
         self._hosts: list[int] = []
@@ -93,6 +94,7 @@ class Spawner:
             Histogram.SPAWN_WARM if warm else Histogram.SPAWN_COLD, now_ns() - started
         )
         self._metrics.add(Counter.SPAWNED)
+        self.say("agent.spawned", {"type": name, "agents": [agent_id]})
         return agent_id
 
     async def spawn_many(self, name: str, n: int, priority: str | int) -> list[int]:
@@ -109,6 +111,7 @@ class Spawner:
             for worker, batch in batches.items():
                 await self._start_batch(worker, number, batch)
                 ids += batch
+                self.say("agent.spawned", {"type": name, "agents": batch})
             self._metrics.add(Counter.SPAWNED, sum(map(len, batches.values())))
             await asyncio.sleep(0)
         return ids
@@ -227,3 +230,7 @@ class Spawner:
             if not self._hosts:
                 raise WorkerFailed("no process of this system hosts agents yet")
         return self._hosts[next(self._next) % len(self._hosts)]
+
+
+def _nobody(subject: str, payload: Any) -> None:
+    """Whom events are told until there is an event bus."""

@@ -50,7 +50,7 @@ class UltraFastCommunicationBus:
 
     Notes
     -----
-    Threads: `send_nowait` from any thread; everything else from the loop's.
+    Threads: `send_nowait` from any; everything else from the loop's.
     """
 
     def __init__(self, endpoint: Endpoint, *, handlers: int = 8, max_redeliveries: int = 3) -> None:
@@ -58,6 +58,7 @@ class UltraFastCommunicationBus:
         self._agents = endpoint.agents
         self._metrics = endpoint.metrics
         self._letters = DeadLetters(endpoint)
+        self.say: Callable[[str, Any], object] = lambda subject, payload: None
         self.directory = Directory(endpoint)
         self._queues = WorkQueues(endpoint, max_redeliveries, self.dead_letter)
         self._publications = Publications(
@@ -170,8 +171,7 @@ class UltraFastCommunicationBus:
     ) -> list[bool]:
         """Send many messages, a batch for each worker: for each, whether it was accepted.
 
-        What `send_nowait` says holds for each; the messages of one worker are accepted up to the
-        first that its queue refuses, so their order is kept.
+        The messages of one worker are accepted up to the first that its queue refuses.
         """
         lane = lane_of(priority)
         now = now_ns()
@@ -329,7 +329,7 @@ class UltraFastCommunicationBus:
         SubjectError
             The pattern is none.
         NoSlot
-            There are `max_named_queues` already.
+            There are `max_named_queues`.
         """
         return self._publications.subscribe(
             pattern, callback, queue_group=queue_group, buffer=buffer, when_full=when_full
@@ -395,15 +395,19 @@ class UltraFastCommunicationBus:
         if message.reply_queue:
             self.reply_error(message, told_to_asker(message, reason))
         self._letters.put(message, reason)
+        self.say(
+            "message.dead_lettered",
+            {
+                "reason": reason.name.lower(),
+                "receiver": message.receiver,
+                "id": message.correlation,
+            },
+        )
 
     def dead_letters(self, limit: int = 1000, *, reason: str | None = None) -> list[DeadLetter]:
-        """Read dead letters, oldest first. They stay until taken, sent again or pushed out.
+        """Read dead letters, oldest first; only those with this reason, if one is given.
 
-        Parameters
-        ----------
-        limit : int
-        reason : str, optional
-            Only letters with this reason.
+        They stay until they are taken, sent again or pushed out.
         """
         return self._letters.read(limit, reason)
 
@@ -415,11 +419,6 @@ class UltraFastCommunicationBus:
         """Send a dead letter again to the agent or the queue that it was for, and take it out.
 
         It counts as a new message, without a time to live; nobody waits for its answer.
-
-        Parameters
-        ----------
-        letter : DeadLetter
-            As `dead_letters` gave it.
 
         Returns
         -------

@@ -1,7 +1,7 @@
 """`EnhancedEventBus`: handlers of what happens in a system, by pattern.
 
 Stands on the topic matcher and the errors. It works within one process: what happens in others is
-handed to `deliver`, and what happens here goes out through the publisher it was given.
+handed to `deliver`, what happens here goes out through its publisher; `bridge` is both.
 """
 
 from __future__ import annotations
@@ -96,6 +96,8 @@ class EnhancedEventBus:
         self._workers = workers
         self._max_waiting = max_waiting
         self._publisher = publisher
+        self._on_interest: Callable[[str, bool], None] | None = None
+        self._interests: dict[str, int] = {}
         self._on_error = on_error
         self._clock = clock
         self._topics: TopicMatcher[Registration | Waiter] = TopicMatcher()
@@ -109,6 +111,26 @@ class EnhancedEventBus:
         self._closed = False
         self._emitted = self._delivered = self._handled = self._failed = 0
         self._refused = self._publish_failed = 0
+
+    def connect(
+        self,
+        publisher: Callable[[str, Any], None] | None,
+        on_interest: Callable[[str, bool], None] | None,
+    ) -> None:
+        """Take a publisher, as the constructor does, and tell others what is wanted here.
+
+        ``on_interest(pattern, wanted)`` is called when a pattern gets its first handler, and when
+        it has lost its last; at once for those that have some.
+        """
+        self._publisher = publisher
+        self._on_interest = on_interest
+        if on_interest is not None:
+            for pattern in self._interests:
+                on_interest(pattern, True)
+
+    def is_wanted(self, subject: str) -> bool:
+        """Whether an event has a handler here."""
+        return bool(self._topics.match(subject))
 
     # --- handlers
 
@@ -164,7 +186,7 @@ class EnhancedEventBus:
     def off(self, registration: Registration) -> bool:
         """End a registration: no call of its handler begins any more. False: it was over."""
         registration._removed = True
-        return self._topics.remove(registration.pattern, registration)
+        return self._part(registration)
 
     async def wait_for(
         self, pattern: str, timeout_s: float | None = None, *, filter: Filter | None = None
@@ -188,7 +210,7 @@ class EnhancedEventBus:
         """
         self._check_open()
         waiter = Waiter(check_pattern(pattern), filter)
-        self._topics.add(pattern, waiter)
+        self._join(waiter)
         self._waiters.add(waiter)
         try:
             async with asyncio.timeout(timeout_s):
@@ -196,7 +218,7 @@ class EnhancedEventBus:
         except TimeoutError:
             raise Timeout(f"no event under {pattern!r} came in {timeout_s} s") from None
         finally:
-            self._topics.remove(pattern, waiter)
+            self._part(waiter)
             self._waiters.discard(waiter)
 
     # --- events
@@ -328,11 +350,28 @@ class EnhancedEventBus:
 
     def _add(self, registration: Registration, replay: int) -> Registration:
         self._check_open()
-        self._topics.add(registration.pattern, registration)
+        self._join(registration)
         for event in self.recent(registration.pattern, replay) if replay > 0 else ():
             if self._accepts(registration, registration._filter, event):
                 self._push(registration, event, None)
         return registration
+
+    def _join(self, each: Registration | Waiter) -> None:
+        if not self._topics.add(each.pattern, each):
+            return
+        count = self._interests[each.pattern] = self._interests.get(each.pattern, 0) + 1
+        if count == 1 and self._on_interest is not None:
+            self._on_interest(each.pattern, True)
+
+    def _part(self, each: Registration | Waiter) -> bool:
+        if not self._topics.remove(each.pattern, each):
+            return False
+        self._interests[each.pattern] -= 1
+        if self._interests[each.pattern] == 0:
+            del self._interests[each.pattern]
+            if self._on_interest is not None:
+                self._on_interest(each.pattern, False)
+        return True
 
     def _keep(self, subject: str, payload: Any) -> Event:
         event = Event(subject=check_subject(subject), payload=payload, time_s=self._clock())
@@ -358,7 +397,7 @@ class EnhancedEventBus:
                     each.future.set_result(event)
             elif self._accepts(each, each._filter, event):
                 if each._once:
-                    self._topics.remove(each.pattern, each)
+                    self._part(each)
                 calls.append(each)
         return calls
 
