@@ -50,6 +50,7 @@ class Client(SystemContext):
             raise
         super().__init__(parts.endpoint, parts.bus, parts.spawner, parts.store, parts.events)
         self._region = region
+        self._pid = os.getpid()
         parts.endpoint.start()
         return self
 
@@ -66,7 +67,8 @@ class Client(SystemContext):
         region, self._region = self._region, None
         if region is None:
             return
-        self._endpoint.leave()
+        if os.getpid() == self._pid:  # in a forked child, the place is the parent's
+            self._endpoint.leave()
         region.close()
 
 

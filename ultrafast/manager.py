@@ -33,8 +33,17 @@ from ultrafast.agents.supervisor import Supervisor, WorkerState
 from ultrafast.bus.events import EnhancedEventBus
 from ultrafast.config import Config
 from ultrafast.core import Region, now_ns
+from ultrafast.core.advice import advice
 from ultrafast.core.leftovers import region_path, remove_leftovers, remove_region
-from ultrafast.errors import RegionExists, RegionNoSpace, WorkerFailed
+from ultrafast.errors import (
+    RegionDenied,
+    RegionExists,
+    RegionMissing,
+    RegionNoSpace,
+    SystemCallFailed,
+    UltrafastError,
+    WorkerFailed,
+)
 from ultrafast.monitoring.metrics import MetricsReader, PerformanceMetrics
 from ultrafast.monitoring.validator import PerformanceValidator, ValidationReport
 from ultrafast.sizing import region_sizes
@@ -49,6 +58,12 @@ _WARM_S: Final = 30.0
 _SWEEP_ENTRIES: Final = 4096
 # Agents wait for messages under the inbox of a host; with no workers the manager is host 0.
 _MANAGER_INBOX: Final = "manager"
+
+
+def _refused(what: str, error: OSError) -> SystemCallFailed:
+    failure = SystemCallFailed(f"{what}: {error}{advice(error.errno)}")
+    failure.errno = error.errno
+    return failure
 
 
 class ManagerStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -230,12 +245,15 @@ class UltraFastAgentManager(SystemContext):
         WorkerFailed
             A worker did not start.
         """
-        remove_leftovers(self.config.region_path)
+        self._remove_leftovers()
+        self._pid = os.getpid()
         region = self._region = self._create_region()
         try:
             await self._start_on(region)
-        except BaseException:
+        except BaseException as error:
             await self.shutdown(timeout_s=0.0)
+            if isinstance(error, OSError) and not isinstance(error, UltrafastError):
+                raise _refused(f"system {self.name!r} can't be started", error) from error
             raise
 
     async def _start_on(self, region: Region) -> None:
@@ -281,6 +299,24 @@ class UltraFastAgentManager(SystemContext):
             interval_s = config.performance_validation_interval_ms / 1000
             self._background.append(asyncio.create_task(self._validator.run(interval_s)))
 
+    def _remove_leftovers(self) -> None:
+        directory = self.config.region_path
+        try:
+            remove_leftovers(directory)
+        except FileNotFoundError:
+            raise RegionMissing(
+                f"region_path {directory!r} is no folder here: make it, or choose another"
+            ) from None
+        except PermissionError as error:
+            raise RegionDenied(
+                f"region_path {directory!r} can't be cleaned of what dead systems left: {error}; "
+                "choose a folder that this user may write to"
+            ) from error
+        except OSError as error:
+            raise _refused(
+                f"region_path {directory!r} can't be cleaned of what dead systems left", error
+            ) from error
+
     def _create_region(self) -> Region:
         sizes = region_sizes(self.config)
         try:
@@ -294,15 +330,19 @@ class UltraFastAgentManager(SystemContext):
                 needed_bytes=error.needed_bytes,
             ) from None
         except RegionExists:
+            what = "a link stands" if os.path.islink(self.region_path) else "a system is running"
             raise RegionExists(
-                f"a system named {self.name!r} is running on {self.region_path}: choose another "
-                "Config(name=...), or attach to it"
+                f"{what} at {self.region_path}, where {self.name!r} was to be: choose another "
+                "Config(name=...), or attach to it if it is a system of yours"
             ) from None
 
     async def shutdown(self, timeout_s: float | None = None) -> None:
         """End the system: agents stop, workers end, the region is removed. May be called twice."""
         region, self._region = self._region, None
         if region is None:
+            return
+        if os.getpid() != self._pid:
+            region.close()  # forked off: the system is the parent's, and goes on
             return
         limit = self.config.shutdown_timeout_s if timeout_s is None else timeout_s
         for task in self._background:
@@ -318,7 +358,10 @@ class UltraFastAgentManager(SystemContext):
         if endpoint is not None:
             endpoint.stop()
         await self.events.close()
-        region.close()
+        try:
+            region.close()
+        except BufferError as error:
+            log.warning("%s; it stays mapped until they end, its file is removed", error)
         remove_region(self.region_path)
 
     async def __aenter__(self) -> UltraFastAgentManager:

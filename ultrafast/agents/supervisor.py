@@ -29,6 +29,7 @@ from ultrafast.bus.wire import Kind, Reason
 from ultrafast.config import Config
 from ultrafast.core import Receiver, now_ns
 from ultrafast.core._region import PHASE_LIVE
+from ultrafast.core.advice import advice
 from ultrafast.core.answers import Recovery
 from ultrafast.errors import WorkerFailed
 from ultrafast.metric_names import Counter
@@ -205,22 +206,13 @@ class Supervisor:
     # --- starting
 
     def _launch(self, worker: _Worker) -> None:
-        ours, theirs = socket.socketpair()
-        command = [
-            sys.executable, "-P", "-m", "ultrafast.agents.worker", str(theirs.fileno()),
-        ]  # fmt: skip
         try:
-            worker.process = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                env=self._environment,
-            )
+            ours, worker.process, worker.pidfd = self._spawn()
         except OSError as error:
-            ours.close()
-            raise WorkerFailed(f"worker {worker.index} could not be started: {error}") from error
-        finally:
-            theirs.close()
+            raise WorkerFailed(
+                f"worker {worker.index} of {len(self._workers)} could not be started: {error}"
+                f"{advice(error.errno)}"
+            ) from error
         worker.pipe = Pipe(ours)
         _pipes.add(worker.pipe)
         worker.slot = None
@@ -228,7 +220,6 @@ class Supervisor:
         worker.unknown.clear()
         worker.by_value = {kind.name for kind in self._types.values() if kind.how == "value"}
         worker.ready = self._loop.create_future()
-        worker.pidfd = os.pidfd_open(worker.process.pid)
         worker.pipe.send(
             Hello(
                 config=encode_config(self._config),
@@ -242,6 +233,27 @@ class Supervisor:
         ours.setblocking(False)
         self._loop.add_reader(ours.fileno(), self._heard, worker, worker.pipe)
         self._loop.add_reader(worker.pidfd, self._died, worker)
+
+    def _spawn(self) -> tuple[socket.socket, subprocess.Popen[bytes], int]:
+        """Start a worker's process: our end of its pipe, the process, and its pidfd."""
+        ours, theirs = socket.socketpair()
+        process = None
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "ultrafast.agents.worker", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                env=self._environment,
+            )
+            return ours, process, os.pidfd_open(process.pid)
+        except OSError:
+            ours.close()
+            if process is not None:
+                process.kill()
+                process.wait()
+            raise
+        finally:
+            theirs.close()
 
     def _share(self, index: int) -> int:
         """This worker's part of `executor_concurrency`; the parts sum up to it, but none is 0."""

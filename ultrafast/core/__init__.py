@@ -7,7 +7,8 @@ converts, calls, checks and converts back.
 receiving, `_message` what was received, `_items` both for a queue alone; `_table` the store's
 table; `_agents` agent records;
 `_metrics` counters and histograms; `_status` statuses and their exceptions; `sizes` what a region
-is made of; `answers` the named tuples that the doors answer with.
+is made of; `answers` the named tuples that the doors answer with; `advice` what to do when the
+operating system refuses.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ cdef class Region:
     cdef Py_ssize_t _pins              # views, copies and waits that need the mapping to stay
     cdef Py_ssize_t _held              # messages taken and not yet given back
     cdef int *_pipes                   # a descriptor for each queue, -1 until it is opened
+    cdef int _spare                    # a descriptor to ring with when there are no more to be had
     cdef bytes _path                   # as the file system spells it
     cdef readonly str path
     cdef readonly bytes settings       # a copy of the creator's
@@ -23,7 +24,9 @@ cdef class Region:
     cdef Region _opened(self, object path, bytes name)
     cdef int _refuse(self) except -1
     cdef int _pipe(self, uint32_t queue, bint make) except -2
-    cdef int _ring(self, uint32_t queue, uint32_t seen) except -1
+    cdef void _keep_spare(self) noexcept
+    cdef void _close_pipes(self) noexcept
+    cdef void _ring(self, uint32_t queue, uint32_t seen) noexcept
 
 
 cdef inline int can_read(Region region) except -1:

@@ -7,13 +7,15 @@ removes a published file.
 """
 
 import os
+import shutil
 import weakref
 
 cimport cython
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
-from libc.errno cimport errno
+from libc.errno cimport EDQUOT, EMFILE, ENFILE, ENOSPC, errno
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset, strlen
+from posix.fcntl cimport O_CLOEXEC, O_RDONLY, open as open_descriptor
 from posix.time cimport CLOCK_MONOTONIC, CLOCK_REALTIME, clock_gettime, timespec
 from posix.unistd cimport close as close_descriptor, getpid
 
@@ -22,6 +24,7 @@ from ultrafast.core._status cimport check
 
 from ultrafast import errors
 from ultrafast.core import _status
+from ultrafast.core.advice import advice
 from ultrafast.core.answers import OwnerInfo, Recovery
 
 ROLE_MANAGER = _c.UF_ROLE_MANAGER
@@ -103,6 +106,8 @@ cdef str mib(object number):
 
 cdef object no_space(object folder, object needed, object free, object reason):
     """The error for a file system that refused the region's bytes."""
+    if free == 0:  # it did not come to asking: not even a file's name had room
+        free = shutil.disk_usage(folder).free
     if free < needed:
         text = (f"{folder} has {mib(free)} free, this region needs {mib(needed)}: "
                 "ask for a smaller one, or for a path elsewhere")
@@ -120,9 +125,11 @@ cdef object failure(int status, object path, int reason):
         return errors.RegionExists(f"{path}: there already is a region of this name")
     if status == _c.UF_NO_SLOT:
         return errors.NoSlot(f"{path}: every process slot of the region is taken")
+    if status == _c.UF_SYSTEM and reason in (ENOSPC, EDQUOT):
+        status = _c.UF_NO_SPACE
     error = _status.error(status, path)
-    if status == _c.UF_SYSTEM:
-        error = type(error)(f"{error}: {os.strerror(reason)}")
+    if status == _c.UF_SYSTEM or status == _c.UF_NO_SPACE:
+        error = type(error)(f"{error}: {os.strerror(reason)}{advice(reason)}")
         error.errno = reason
     return error
 
@@ -142,6 +149,7 @@ cdef class Region:
         self._pipes = NULL
         self._pins = 0
         self._held = 0
+        self._spare = -1
 
     def __init__(self):
         raise TypeError("use Region.create or Region.attach")
@@ -240,6 +248,8 @@ cdef class Region:
             raise MemoryError()
         for queue in range(self._system.queues.count):
             self._pipes[queue] = -1
+        if self._mode == WRITABLE:
+            self._keep_spare()
         _open.add(self)
         return self
 
@@ -269,13 +279,35 @@ cdef class Region:
         self._pipes[queue] = pipe
         return pipe
 
-    cdef int _ring(self, uint32_t queue, uint32_t seen) except -1:
-        """Wake the queue's receiver; `seen`, its bell's word, says that it sleeps and on what."""
-        cdef int pipe = -1
-        if _c.uf_bell_mode_of(seen) == _c.UF_BELL_PIPE:
-            pipe = self._pipe(queue, False)
-        _c.uf_bell_wake(_c.uf_queue_bell(&self._system.queues, queue), seen, pipe)
-        return 0
+    cdef void _keep_spare(self) noexcept:
+        if self._spare < 0:
+            self._spare = open_descriptor(b"/dev/null", O_RDONLY | O_CLOEXEC)
+
+    cdef void _ring(self, uint32_t queue, uint32_t seen) noexcept:
+        """Wake the queue's receiver; `seen`, its bell's word, says that it sleeps and on what.
+
+        Raises nothing: the message is sent. A process with no descriptor left rings in the place of
+        its spare one; where that is not to be had either, the bell stays armed for whoever sends next.
+        """
+        cdef void *bell = _c.uf_queue_bell(&self._system.queues, queue)
+        cdef int pipe
+        if _c.uf_bell_mode_of(seen) != _c.UF_BELL_PIPE or self._pipes[queue] >= 0:
+            _c.uf_bell_wake(bell, seen, self._pipes[queue])
+            return
+        path = self._path + b".bell.%d" % queue
+        pipe = _c.uf_bell_find_pipe(path)
+        if pipe >= 0:
+            self._pipes[queue] = pipe
+        elif pipe == _c.UF_SYSTEM and (errno == EMFILE or errno == ENFILE) and self._spare >= 0:
+            close_descriptor(self._spare)
+            self._spare = -1
+            pipe = _c.uf_bell_find_pipe(path)
+            _c.uf_bell_wake(bell, seen, pipe)
+            if pipe >= 0:
+                close_descriptor(pipe)
+            self._keep_spare()
+            return
+        _c.uf_bell_wake(bell, seen, pipe)
 
     @property
     def slot(self):
@@ -325,7 +357,7 @@ cdef class Region:
         self._mode = CLOSED
         self._close_pipes()
 
-    def _close_pipes(self):
+    cdef void _close_pipes(self) noexcept:
         cdef uint32_t queue
         if self._pipes == NULL:
             return
@@ -333,6 +365,9 @@ cdef class Region:
             if self._pipes[queue] >= 0:
                 close_descriptor(self._pipes[queue])
                 self._pipes[queue] = -1
+        if self._spare >= 0:
+            close_descriptor(self._spare)
+            self._spare = -1
 
     def _in_forked_child(self):
         if self._mode >= READABLE:
@@ -346,13 +381,9 @@ cdef class Region:
             _c.uf_region_close(&self._system.region)
         elif self._mode != CLOSED:
             _c.uf_system_close(&self._system)
-        cdef uint32_t queue
-        if self._pipes != NULL:
-            for queue in range(self._system.queues.count):
-                if self._pipes[queue] >= 0:
-                    close_descriptor(self._pipes[queue])
-            PyMem_Free(self._pipes)
-            self._pipes = NULL
+        self._close_pipes()
+        PyMem_Free(self._pipes)
+        self._pipes = NULL
 
     def __enter__(self):
         return self
