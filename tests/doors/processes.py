@@ -26,7 +26,7 @@ PROCESSES = 3
 LONG = os.environ.get("HYPOTHESIS_PROFILE") == "long"
 ROUNDS = 5  # chance may pass something rare by, though not five times
 QUICK = [Phase.generate]
-CALM = 10
+CALM = 6
 """Rules between two deaths, so that there is something to die with."""
 
 
@@ -135,7 +135,8 @@ def refute(machine: type[ProcessMachine], examples: int = 30) -> AssertionError:
     """Run a machine whose model is wrong; the disagreement that it must meet."""
     machine.seen = Counter()
     try:
-        _run(machine, examples, 50, QUICK)
+        for _ in range(ROUNDS):
+            _run(machine, examples, 50, QUICK)
     except AssertionError as error:
         return error
     except BaseExceptionGroup as errors:

@@ -172,7 +172,7 @@ def test_what_is_inserted_by_one_is_nobody_elses(path: Path) -> None:
             inserted = [key for each in got for key in each]  # type: ignore[attr-defined]  # lists
             assert sorted(inserted) == sorted(keys)
             for me, mine in enumerate(got):
-                assert all(table.get("s", key) == me for key in mine)  # type: ignore[attr-defined]
+                assert all(table.get("s", key) == me for key in mine)  # type: ignore[attr-defined]  # lists
             met += sum(bool(each) for each in got) > 1
             assert all(table.delete("s", key) for key in keys)
     assert met > 0, "one was always done before the others began"

@@ -55,10 +55,12 @@ class SlotMachine(ProcessMachine):
     def those_here(self) -> list[int]:
         return [number for number, slot in enumerate(self.slots) if slot.actor is not None]
 
-    @rule(role=ROLES)
-    def attach(self, role: int) -> None:
+    @rule(role=ROLES, insists=st.integers(0, 5))
+    def attach(self, role: int, insists: int) -> None:
+        if not (free := self.free()) and insists:
+            return
         self.note("rules")
-        if not (free := self.free()):
+        if not free:
             with pytest.raises(errors.NoSlot, match="every process slot"):
                 Actor(self.path, role)
             self.note("no slot")
