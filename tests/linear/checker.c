@@ -306,6 +306,22 @@ static void all_agents(void)
     }
 }
 
+/* --- overlap ---------------------------------------------------------------------------------- */
+
+static void overlaps(void)
+{
+    ring(
+        1); /* one after the other, and within another of the same process: no process makes such */
+    push(0, 0, 3, 11, 1);
+    push(0, 1, 2, 12, 1);
+    push(1, 4, 5, 13, 1);
+    CHECK_EQ(overlapping(&history), 0);
+    push(2, 3, 5, 14, 1); /* meets the third; begins as the first ends */
+    CHECK_EQ(overlapping(&history), 2);
+    push(3, 0, 9, 15, 1);
+    CHECK_EQ(overlapping(&history), 5);
+}
+
 /* --- the memory ------------------------------------------------------------------------------- */
 
 /* Seven calls done in an order on a ring of which nothing is cleared, each within an interval about its
@@ -362,6 +378,7 @@ int main(void)
     tables();
     pools();
     all_agents();
+    overlaps();
     explored("histories made by hand", judged);
     for (uint32_t i = 0; i < 20000; i++) {
         bool is_linear = random_history(&random);

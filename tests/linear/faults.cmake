@@ -184,6 +184,10 @@ elseif(NAME STREQUAL "hint_used_once_though_in_vain")
         return UF_EMPTY;
 ]=])
 
+elseif(NAME STREQUAL "hint_of_another_left_unused")
+    # A claim that finds the ring full as it gives missing hints does not look at what fills it.
+    put([=[return found || !uf_ring_is_empty(&ring);]=] [=[return found || ring.capacity == 0;]=])
+
 else()
     message(FATAL_ERROR "no fault is called ${NAME}")
 endif()

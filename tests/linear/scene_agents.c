@@ -281,7 +281,7 @@ static void prepare(const struct scene *scene, struct uf_system *system, uint64_
         .value = {{128, 1}},                                                                       \
     }
 static const struct uf_sizes ample = SIZES(64);
-static const struct uf_sizes scarce = SIZES(2);
+static const struct uf_sizes scarce = SIZES(1);
 
 #define AGENTS(text, of, lives)                                                                    \
     {                                                                                              \
