@@ -265,6 +265,7 @@ struct race {
     _Atomic uint64_t undone;
     _Atomic uint64_t overlaps; /* claims that were not the claimer's last plus one */
     _Atomic uint32_t numbers;
+    _Atomic int32_t inside; /* counted late when one comes, early when one goes: never too many */
     uint32_t receivers;
     uint32_t batch;
 };
@@ -288,6 +289,9 @@ static void *sender(void *argument)
             continue;
         }
         next += (uint32_t)sent;
+        int32_t inside = atomic_fetch_add(&race->inside, sent) + sent;
+        uint32_t limit = race->ring.limit != 0 ? race->ring.limit : race->ring.capacity;
+        CHECK(inside <= (int32_t)limit);
     }
     return NULL;
 }
@@ -328,6 +332,7 @@ static void *receiver(void *argument)
             atomic_fetch_add_explicit(&race->overlaps, claim.position != expected,
                                       memory_order_relaxed);
             expected = claim.position + 1;
+            atomic_fetch_sub(&race->inside, 1);
             uf_ring_clear(&race->ring, claim.position);
             atomic_fetch_add_explicit(&race->count, 1, memory_order_relaxed);
         }
@@ -341,7 +346,7 @@ static void *receiver(void *argument)
     return NULL;
 }
 
-static void under_threads(uint32_t receivers)
+static void under_threads(uint32_t receivers, uint32_t limit)
 {
     static const uint32_t capacities[] = {1, 2, 4, 64};
     uint64_t messages = 0;
@@ -356,6 +361,7 @@ static void under_threads(uint32_t receivers)
             struct team team = {0};
             memset(race, 0, sizeof *race);
             race->ring = make(capacities[c], (1ull << UF_RING_VERSION_BITS) * capacities[c] - 3);
+            race->ring.limit = limit < capacities[c] ? limit : 0;
             race->receivers = receivers;
             race->batch = batch;
             pthread_barrier_init(&race->start, NULL, SENDERS + receivers);
@@ -382,7 +388,8 @@ static void under_threads(uint32_t receivers)
     }
     uf_step_hook = NULL;
     free(race);
-    snprintf(what, sizeof what, "messages, each once, 4 senders, %u receivers", receivers);
+    snprintf(what, sizeof what, "messages, each once, 4 senders, %u receivers, limit %u", receivers,
+             limit);
     explored(what, messages);
     if (receivers > 1) {
         explored("  claims undone on the way", undone);
@@ -397,7 +404,8 @@ int main(void)
     against_a_model();
     an_undone_claim_is_found_behind_a_lagging_hint();
     a_limit_is_kept_to();
-    under_threads(1);
-    under_threads(3);
+    under_threads(1, 0);
+    under_threads(3, 0);
+    under_threads(3, 3);
     return 0;
 }
