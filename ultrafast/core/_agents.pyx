@@ -83,7 +83,11 @@ cdef class Agents:
         """The name of a type, or None."""
         can_read(self.region)
         cdef const char *text = _c.uf_agents_type_name(self._agents, type)
-        return None if text == NULL else text.decode("utf-8", "replace")
+        if text == NULL:
+            return None
+        # Copied whole and then cut: another process may be writing over it, and over its end.
+        cdef bytes name = text[:_c.UF_TYPE_NAME_BYTES]
+        return name.split(b"\0", 1)[0].decode("utf-8", "replace")
 
     def new(self, uint32_t type, uint32_t worker, uint32_t priority, uint32_t state,
             uint32_t limit, uint64_t parent, uint64_t now_ns):

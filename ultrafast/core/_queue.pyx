@@ -99,7 +99,11 @@ cdef class Queues:
         """The queue's name, or None when it is not open."""
         can_read(self.region)
         cdef const char *text = _c.uf_queue_name(self._queues, index)
-        return None if text == NULL else text.decode("utf-8", "replace")
+        if text == NULL:
+            return None
+        # Copied whole and then cut: another process may be writing over it, and over its end.
+        cdef bytes name = text[:_c.UF_NAME_BYTES]
+        return name.split(b"\0", 1)[0].decode("utf-8", "replace")
 
     def length(self, uint32_t index, lane=None):
         """Messages in one lane, or in all: already old when it returns."""

@@ -49,6 +49,13 @@ BYTES = TAG_BYTES
 FIRST_CODEC_TAG = TAG_CODEC
 
 
+cdef object stored_text(const char *data, Py_ssize_t count):
+    try:
+        return PyUnicode_DecodeUTF8(data, count, NULL)
+    except UnicodeDecodeError as error:
+        raise errors.RegionCorrupt(f"a stored text of {count} bytes is none: {error}") from None
+
+
 cdef object native(uint32_t tag, const char *data, Py_ssize_t count):
     """The value of one of our own tags."""
     cdef int64_t number
@@ -56,7 +63,7 @@ cdef object native(uint32_t tag, const char *data, Py_ssize_t count):
     if tag == TAG_BYTES:
         return PyBytes_FromStringAndSize(data, count)
     if tag == TAG_STR:
-        return PyUnicode_DecodeUTF8(data, count, NULL)
+        return stored_text(data, count)
     if tag == TAG_INT and count == 8:
         memcpy(&number, data, 8)
         return number
