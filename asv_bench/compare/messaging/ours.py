@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import repeat
-from typing import Any
+from typing import TypeAlias
 
 import ultrafast
 from ultrafast.core import Queues, Receiver, Region, Sizes
@@ -148,8 +148,11 @@ class CoreQueues(Contestant):
         return _CoreEnd(plumbing, "back", "there")
 
 
+_Queue: TypeAlias = ultrafast.Queue
+
+
 class _SharedEnd(End):
-    def __init__(self, outward: Any, inward: Any) -> None:
+    def __init__(self, outward: _Queue, inward: _Queue) -> None:
         self.put = outward.put
         self.get = inward.get
 
@@ -159,13 +162,16 @@ class SharedQueue(Contestant):
 
     name = "ultrafast.Queue"
     ours = True
-    how = "put and get of bytes, maxsize 1,024, an argument of the spawned processes"
+    how = (
+        "put and get of bytes, maxsize 1,024, else as it comes (8 MiB: some 15 items of 64 KiB);"
+        " who waits spins for microseconds, then sleeps on a futex"
+    )
     polls = False
     batch_senders = 0
 
     @classmethod
     def missing(cls) -> str | None:
-        return None if hasattr(ultrafast, "Queue") else "this ultrafast has no Queue"
+        return None
 
     @classmethod
     def version(cls) -> str:
@@ -173,9 +179,8 @@ class SharedQueue(Contestant):
 
     @classmethod
     @contextmanager
-    def plumbing(cls, senders: int) -> Iterator[tuple[Any, Any]]:
-        make: Any = vars(ultrafast)["Queue"]
-        there, back = make(_CAPACITY), make(_CAPACITY)
+    def plumbing(cls, senders: int) -> Iterator[tuple[_Queue, _Queue]]:
+        there, back = ultrafast.Queue(_CAPACITY), ultrafast.Queue(_CAPACITY)
         try:
             yield there, back
         finally:
@@ -183,11 +188,11 @@ class SharedQueue(Contestant):
             back.close()
 
     @classmethod
-    def near(cls, plumbing: tuple[Any, Any], number: int) -> End:
+    def near(cls, plumbing: tuple[_Queue, _Queue], number: int) -> End:
         there, back = plumbing
         return _SharedEnd(there, back)
 
     @classmethod
-    def far(cls, plumbing: tuple[Any, Any]) -> End:
+    def far(cls, plumbing: tuple[_Queue, _Queue]) -> End:
         there, back = plumbing
         return _SharedEnd(back, there)
