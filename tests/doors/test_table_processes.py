@@ -214,7 +214,7 @@ class Endless(TableMachine):
 
 
 def test_a_table_of_several_processes_is_a_dict() -> None:
-    explore(TableMachine, examples=30)
+    explore(TableMachine, examples=20)
 
 
 @pytest.mark.parametrize("wrong", [NeverForgets, Endless])
