@@ -49,13 +49,6 @@ BYTES = TAG_BYTES
 FIRST_CODEC_TAG = TAG_CODEC
 
 
-cdef object stored_text(const char *data, Py_ssize_t count):
-    try:
-        return PyUnicode_DecodeUTF8(data, count, NULL)
-    except UnicodeDecodeError as error:
-        raise errors.RegionCorrupt(f"a stored text of {count} bytes is none: {error}") from None
-
-
 cdef object native(uint32_t tag, const char *data, Py_ssize_t count):
     """The value of one of our own tags."""
     cdef int64_t number
@@ -63,7 +56,10 @@ cdef object native(uint32_t tag, const char *data, Py_ssize_t count):
     if tag == TAG_BYTES:
         return PyBytes_FromStringAndSize(data, count)
     if tag == TAG_STR:
-        return stored_text(data, count)
+        try:
+            return PyUnicode_DecodeUTF8(data, count, NULL)
+        except UnicodeDecodeError as error:
+            raise errors.RegionCorrupt(f"a stored text of {count} bytes is none: {error}") from None
     if tag == TAG_INT and count == 8:
         memcpy(&number, data, 8)
         return number
