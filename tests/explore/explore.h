@@ -56,7 +56,8 @@ struct explore_check {
     uint32_t mourners;                   /* bit t: thread t begins only after a death          */
     bool slices;                         /* sleeps end by themselves when nothing else happens */
     struct explore_bounds usual, deep;   /* of the short form and of the long one              */
-    uint64_t minimum;                    /* executions, whole or pruned: fewer is a failure    */
+    uint64_t minimum;                    /* executions of the usual form, whole or pruned: fewer
+                                            is a failure, as no whole one is in any form       */
 };
 
 /* Run checks; arguments: [--deep] [--stale N] [--preemptions N] [NAME ...]. The exit status. */

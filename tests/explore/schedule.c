@@ -457,7 +457,9 @@ void run_check(const struct explore_check *which, const struct explore_bounds *w
         pruned += how == SEEN_BEFORE;
     } while (another());
     report_check(which->name, whole, pruned, seen_count, steps_sum, now_s() - began);
-    if (whole == 0 || (own && whole + pruned < which->minimum)) {
+    /* Without a bound on preemptions more states are the same, and fewer executions are enough. */
+    bool usual = own && memcmp(wanted, &which->usual, sizeof *wanted) == 0;
+    if (whole == 0 || (usual && whole + pruned < which->minimum)) {
         explore_fail(__FILE__, __LINE__, "the check explored as many executions as it should",
                      (long long)(whole + pruned), (long long)which->minimum);
     }
