@@ -20,7 +20,8 @@
  *            A hosting worker: its records stay; its successor on the same inbox rebuilds them.
  * ORDER      A1 word CAS release -> A2 word acquire   priority, limit and times are written
  *            A5 row state release -> A6 acquire       the type's name is written
- * ERRORS     STALE: another generation. NO_AGENT_SLOT. EMPTY: no warm agent. BUSY: the agent is in
+ * ERRORS     STALE: another generation. NO_AGENT_SLOT. EMPTY: no warm agent, or, beside another
+ *            claim, none that it has a hint at. BUSY: the agent is in
  *            another state than the move begins with; or, from type, another process names one at every
  *            attempt. INVALID: slot, type or state out of range. CORRUPT: a record's type is none, or as
  *            uf_ring.h.
@@ -129,7 +130,7 @@ UF_API int uf_agent_look(const struct uf_agents *agents, uint64_t id, struct uf_
 /* The record of a slot, whatever its generation and state; info->id is its present id. */
 UF_API int uf_agent_at(const struct uf_agents *agents, uint32_t slot, struct uf_agent_info *info);
 /* For senders: worker and mailbox room by one load or two. OK, STALE, or FULL (mailbox). An agent in
- * STARTING, ACTIVE or DRAINING has a worker. */
+ * STARTING or ACTIVE takes messages; to one in DRAINING or later, and so to its id, it is STALE. */
 UF_API int uf_agent_route(const struct uf_agents *agents, uint64_t id, uint32_t *worker);
 /* The hosting worker's counters. */
 UF_API void uf_agent_handled(struct uf_agents *agents, uint32_t slot, bool failed, uint64_t now_ns);

@@ -24,9 +24,9 @@
  *            uf_pool_repair. Blocks in a dead process's cache, or being filled, carry its name.
  * ORDER      W1 owner word release -> W2 owner word acquire   what the last owner did with the block
  *            is behind the next one. B1, B2 in uf_bits.h.
- * ERRORS     NO_BLOCK: this class and the next larger ones are exhausted. TOO_BIG: no class is large
- *            enough. INVALID: the handle names no block, or a block that is not ours (given twice).
- *            CORRUPT: open only.
+ * ERRORS     NO_BLOCK: this class and the next larger ones are exhausted, each block seen taken in one
+ *            pass, not all at one moment. TOO_BIG: no class is large enough. INVALID: the handle
+ *            names no block, or a block that is not ours (given twice). CORRUPT: open only.
  * PROOF      P1: `test_pool`, `explore_pool`, `steps`. P2: one owner a block,
  *            `linear_finds_take_without_comparing`, `linear_finds_give_of_anybodys`. P5: as
  *            uf_table.h. P8: `fuzz_queue`, `fuzz_finds_pool_larger_than_its_area`.

@@ -32,9 +32,9 @@
  *            extension are full, or no extension is left: one that another writer is giving to this
  *            bucket just now is not waited for. BUSY. INVALID: key too long. CORRUPT: a slot names a block
  *            that is none or another entry's, or a value is longer than its block.
- * PROOF      P1: `test_table_deaths`, `explore_table`, `steps_finds_reservation_never_emptied`,
- *            `steps_finds_replace_without_intent`, `steps_finds_extension_never_given_back`. P2:
- *            what a set said is stored stays so, `linear_finds_stamp_not_compared`,
+ * PROOF      P1: `test_table_deaths`, `explore_table`, `explore_table_mend`,
+ *            `steps_finds_reservation_never_emptied`, `steps_finds_replace_without_intent`,
+ *            `steps_finds_extension_never_given_back`. P2: what a set said is stored stays so, `linear_finds_stamp_not_compared`,
  *            `linear_finds_replace_without_comparing`. P5: `test_table`,
  *            `linear_finds_read_without_a_second_look`, `linear_finds_miss_beside_a_replacement`,
  *            `steps_finds_freed_before_it_is_unlinked`. P8: `fuzz_table`,

@@ -1,7 +1,7 @@
 /* ticket_ring.c -- a seeded fault, never part of the library: uf_ring.h by Vyukov's ticket queue.
  *
  * A sender takes the position first and publishes afterwards, so one that dies between the two stops every
- * receiver. tools/weaken_orders.py puts this file in the place of csrc/uf_ring.c and expects the explorer
+ * receiver. tools/mutants.py puts this file in the place of csrc/uf_ring.c and expects the explorer
  * to object.
  */
 #include "uf_ring.h"

@@ -74,8 +74,6 @@ def test_the_median_is_over_rounds_and_an_empty_round_has_none() -> None:
 
 
 def test_a_target_is_held_against_the_median_of_the_rounds() -> None:
-    figure = Figure(
-        name="x", phase="idle", conditions="", samples=9, p95_ms=5.0, median_p95_ms=1.0
-    )
+    figure = Figure(name="x", phase="idle", conditions="", samples=9, p95_ms=5.0, median_p95_ms=1.0)
     check = check_latency(figure, 1.0, "goal")
     assert check.passed and check.measured == 1.0 and check.name == "x median p95, idle"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from enum import IntEnum
 from typing import Any, Final
 
 import msgspec
@@ -213,9 +214,12 @@ class DeadLetters:
 
 
 def sealed_in(message: Message) -> Sealed:
-    """What a letter carries; of a message too large for that, the message itself."""
+    """What a letter carries; of a message too large for that, or one that is no letter, itself."""
     if message.kind == Kind.LETTER:
-        return msgspec.msgpack.decode(message.payload, type=Sealed)
+        try:
+            return msgspec.msgpack.decode(message.payload, type=Sealed)
+        except msgspec.MsgspecError as error:
+            log.warning("a dead letter can't be read: %s", error)
     return Sealed(
         int(Reason.UNKNOWN),
         message.kind,
@@ -239,8 +243,8 @@ def opened(message: Message) -> DeadLetter:
         body = sealed.payload
     return DeadLetter(
         id=message.correlation,
-        reason=Reason(sealed.reason).name.lower(),
-        kind=Kind(sealed.kind).name.lower(),
+        reason=_name(Reason, sealed.reason),
+        kind=_name(Kind, sealed.kind),
         sender=sealed.sender,
         receiver=sealed.receiver,
         attempts=sealed.attempt,
@@ -249,3 +253,11 @@ def opened(message: Message) -> DeadLetter:
         time_s=sealed.time_s,
         body=body,
     )
+
+
+def _name(kind: type[IntEnum], number: int) -> str:
+    """What a number stands for; the number itself, when it is none of ours."""
+    try:
+        return kind(number).name.lower()
+    except ValueError:
+        return str(number)

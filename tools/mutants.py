@@ -9,11 +9,11 @@ recovery does. Each fault goes into a copy of csrc, the programs that should obj
 the copy, and run until one fails: the explorer's checks for an order, those that its list names for
 the others.
 
-    tools/weaken_orders.py                every fault; narrow bounds first, then the usual ones
-    tools/weaken_orders.py --few          a handful, with narrow bounds: for every test run
-    tools/weaken_orders.py --only ring    those whose name contains "ring"
-    tools/weaken_orders.py --narrow       narrow bounds alone: quick, but some need more
-    tools/weaken_orders.py --jobs 2       two at a time
+    tools/mutants.py                every fault; narrow bounds first, then the usual ones
+    tools/mutants.py --few          a handful, with narrow bounds: for every test run
+    tools/mutants.py --only ring    those whose name contains "ring"
+    tools/mutants.py --narrow       narrow bounds alone: quick, but some need more
+    tools/mutants.py --jobs 2       two at a time
 
 Prints a line a fault, survivors with the argument that tests/explore/equivalent.txt has for them.
 The exit status is 1 when one survives without an argument, when one is caught in spite of it, or
@@ -279,7 +279,7 @@ def main() -> int:
         sys.exit(f"equivalent.txt argues for what is no fault: {', '.join(sorted(unknown))}")
     programs = sorted({program for fault in faults for program in fault.programs})
     with (
-        tempfile.TemporaryDirectory(prefix="uf-weaken-") as place,
+        tempfile.TemporaryDirectory(prefix="uf-mutants-") as place,
         ThreadPoolExecutor(options.jobs) as workers,
     ):
         benches: queue.Queue[Bench] = queue.Queue()
