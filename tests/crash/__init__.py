@@ -1,1 +1,0 @@
-"""Processes killed at every step; survivors go on, nothing leaks."""

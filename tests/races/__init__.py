@@ -1,1 +1,0 @@
-"""Threads and processes at once; every message is counted."""
