@@ -255,23 +255,16 @@ class AgentHost:
             if agent_id not in self._hosted:
                 self._start(agent_id)
         elif operation == Operation.WARM:
-            self._told_to_warm(message)
+            # What can't be read, the endpoint reports; the count is believed up to all records.
+            number, count = msgspec.msgpack.decode(message.payload, type=tuple[int, int])
+            message.release()
+            for _ in range(min(count, self._agents.capacity)):
+                self._run(self._warm_up(number))
         elif operation in (Operation.STOP, Operation.STOP_NOW):
             self._told_to_stop(agent_id, message, now=operation == Operation.STOP_NOW)
         else:
             log.warning("control message with operation %d", operation)
             message.release()
-
-    def _told_to_warm(self, message: Message) -> None:
-        try:
-            number, count = msgspec.msgpack.decode(message.payload, type=tuple[int, int])
-        except msgspec.MsgspecError as error:
-            log.warning("an order to warm agents can't be read: %s", error)
-            number = count = 0
-        message.release()
-        # The number is another process's word: no more than there are records.
-        for _ in range(min(count, self._agents.capacity)):
-            self._run(self._warm_up(number))
 
     def _start(self, agent_id: int) -> Hosted | None:
         """Host an agent whose record is STARTING; its first messages wait for its on_start."""
