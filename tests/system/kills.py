@@ -117,11 +117,11 @@ class _Crowd:
 
     def sender(self) -> subprocess.Popen[bytes]:
         self._first += 10_000_000
-        command = [sys.executable, "-c", SENDER, self._manager.name, self._directory]
+        command = [sys.executable, "-P", "-c", SENDER, self._manager.name, self._directory]
         return subprocess.Popen([*command, str(self._first), *self._ids])
 
     def reader(self) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-c", READER, self._manager.region_path]
+        command = [sys.executable, "-P", "-c", READER, self._manager.region_path]
         return subprocess.Popen(command, stderr=subprocess.PIPE)
 
     def end(self, process: subprocess.Popen[bytes]) -> None:
