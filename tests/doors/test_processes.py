@@ -4,6 +4,7 @@ import select
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 
 import pytest
@@ -260,7 +261,9 @@ def test_a_forked_child_does_not_keep_its_dead_parent_alive(path: Path, region: 
     with child(forker, path) as other:
         slot = int(other.hear())
         other.process.wait(30)
-        assert not region.alive(slot)
+        # The child lets go when it first runs, which may be after its parent's end.
+        while region.alive(slot):
+            time.sleep(0.01)
         assert region.recover(slot) is not None
         assert other.process.stdin is not None
         other.process.stdin.close()  # the grandchild ends
