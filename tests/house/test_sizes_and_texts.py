@@ -127,6 +127,7 @@ def test_text_rule_sees_violations(text: str) -> None:
 
 
 def test_text_rule_leaves_ordinary_text_alone() -> None:
+    # Made up to look like what the rule seeks; none of it is a path of any machine.
     text = "framework/root/x, a /dev/shm file, /home/you/x, the issue of 12 lanes, network/work/x"
     assert not list(text_violations("x.md", text))
 
