@@ -7,6 +7,7 @@
  *   uf_owner    process slots, the dead        uf_agents  records of agents
  *   uf_bits     hints at free things           uf_hist    counters and histograms
  *   uf_pool     blocks and who has them        uf_system  all of it
+ *   uf_share    a payload for many receivers
  *
  *   one region:
  *   0      64          4096
@@ -22,6 +23,7 @@
 #include "uf_owner.h"
 #include "uf_bits.h"
 #include "uf_pool.h"
+#include "uf_share.h"
 #include "uf_ring.h"
 #include "uf_bell.h"
 #include "uf_queue.h"

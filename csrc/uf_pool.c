@@ -225,6 +225,23 @@ int uf_pool_give(struct uf_pool *pool, uint32_t handle)
     return UF_OK;
 }
 
+int uf_pool_handled(struct uf_pool *pool, uint32_t handle)
+{
+    _Atomic uint64_t *owner = uf_pool_block(pool, handle);
+    if (owner == NULL) {
+        return UF_INVALID;
+    }
+    uint64_t word = atomic_load_explicit(owner, memory_order_relaxed); /* ours, or refused */
+    if (uf_word_owner(word) != pool->me || uf_word_state(word) != UF_BLOCK_TAKEN) {
+        return UF_INVALID;
+    }
+    /* W1. Release, for recovery alone: as in give. */
+    atomic_store_explicit(owner, uf_word_as(word, UF_BLOCK_OWNED, pool->me, 0),
+                          memory_order_release);
+    UF_STEP(P4);
+    return UF_OK;
+}
+
 void uf_pool_flush(struct uf_pool *pool)
 {
     for (uint32_t c = 0; c < pool->classes; c++) {

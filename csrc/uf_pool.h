@@ -10,6 +10,7 @@
  *            FREE --take--> OWNED --push, pop--> TAKEN --give--> OWNED --release--> FREE (v + 1)
  *                             \--set--> TABLE --replace, delete--> OWNED
  *            a taker died: TAKEN -> ORPHAN;  found in a ring by recovery: OWNED -> RING
+ *            a payload of many receivers: OWNED -> SHARED -> FREE (v + 1), see uf_share.h
  * OWNERSHIP  The owner word is the truth; the bitmaps only say where to look (uf_bits.h). OWNED by a
  *            process: in its cache, being filled, or pushed by it and still in a ring (then the
  *            ring's slot names the block as well, see uf_queue.h). Blocks are type-stable: a block
@@ -53,7 +54,9 @@ enum uf_block_state {
     UF_BLOCK_TABLE = 3,  /* owner: published it (or is about to)               */
     UF_BLOCK_ORPHAN = 4, /* place: the queue whose next receiver delivers it   */
     UF_BLOCK_RING = 5,   /* its sender is dead and mended; a ring slot names it */
+    UF_BLOCK_SHARED = 6, /* owner and place: who holds it, see uf_share.h      */
 };
+#define UF_PLACE_REFERENCE 0x3fffu /* of an OWNED block: it holds a payload, see uf_share.h */
 
 /* The head of a block that carries a message. Written by the owner while OWNED, then only by the
  * taker (position, attempt). */
@@ -95,6 +98,7 @@ _Static_assert(offsetof(struct uf_value, owner) == 0, "both heads begin with the
 
 #define UF_MESSAGE_REDELIVERED 1u /* its last taker died before it was done with it            */
 #define UF_MESSAGE_ONCE 2u        /* at most once: a taken message is not delivered again      */
+#define UF_MESSAGE_REFERENCE 4u   /* its payload lies in a SHARED block: uf_share.h            */
 
 struct uf_class_spec {
     uint32_t block_bytes; /* with the head; a multiple of 64 */
@@ -186,6 +190,8 @@ UF_API int uf_pool_open(struct uf_pool *pool, void *area, uint64_t bytes, uint32
 UF_API int uf_pool_take(struct uf_pool *pool, uint32_t payload_bytes, uint32_t *handle);
 /* Give back a block that is ours (OWNED or TAKEN). */
 UF_API int uf_pool_give(struct uf_pool *pool, uint32_t handle);
+/* A message of ours has been handled: no death brings it back. It is still ours to give. */
+UF_API int uf_pool_handled(struct uf_pool *pool, uint32_t handle);
 /* Release every cached block; before leaving. */
 UF_API void uf_pool_flush(struct uf_pool *pool);
 

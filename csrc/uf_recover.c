@@ -1,4 +1,5 @@
 #include "uf_queue.h"
+#include "uf_share.h"
 
 /* Everything uf_queue_recover does, apart from the calls that run every day. */
 
@@ -34,6 +35,27 @@ static void recover_ring(struct uf_queues *queues, struct uf_ring_head *ring, ui
     }
 }
 
+/* Free a dead process's block; the holder's bit of a reference goes first. `word` is the block's. */
+static uint32_t recover_freed(struct uf_queues *queues, uint32_t handle, uint64_t word,
+                              bool reference)
+{
+    struct uf_message *message = uf_pool_block(queues->pool, handle);
+    if (reference) {
+        uint64_t mine = uf_word_as(word, UF_BLOCK_OWNED, queues->me, UF_PLACE_REFERENCE);
+        /* H8. Relaxed: the dead one's writes are behind us by its lock, and if we die, by ours. Failure: a
+         * receiver has it after all, and with it the payload. Before the bit goes: the CAS judges. */
+        if (!atomic_compare_exchange_strong_explicit(&message->owner, &word, mine,
+                                                     memory_order_relaxed, memory_order_relaxed)) {
+            return 0;
+        }
+        UF_STEP(H8);
+        uf_share_drop(queues->pool, handle);
+        UF_STEP(H9);
+        word = mine;
+    }
+    return uf_pool_reclaim(queues->pool, handle, word);
+}
+
 /* One block that names the dead process, or waits for a receiver. */
 static void recover_block(struct uf_queues *queues, uint32_t handle, uint32_t dead, uint64_t *seen,
                           struct uf_queue_recovery *done)
@@ -62,11 +84,13 @@ static void recover_block(struct uf_queues *queues, uint32_t handle, uint32_t de
         return;
     }
     if (state == UF_BLOCK_OWNED) {
-        done->freed += uf_pool_reclaim(queues->pool, handle, word);
+        bool marked = uf_word_place(word) == UF_PLACE_REFERENCE; /* H7 */
+        done->freed += recover_freed(queues, handle, word, marked);
         return;
     }
     if ((message->flags & UF_MESSAGE_ONCE) != 0 || queue >= queues->count) {
-        done->dropped += uf_pool_reclaim(queues->pool, handle, word);
+        bool reference = (message->flags & UF_MESSAGE_REFERENCE) != 0;
+        done->dropped += recover_freed(queues, handle, word, reference);
         return;
     }
     message->flags |= UF_MESSAGE_REDELIVERED;
