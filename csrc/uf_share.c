@@ -9,7 +9,8 @@ static struct uf_message *ours(const struct uf_pool *pool, uint32_t handle, uint
     if (message == NULL) {
         return NULL;
     }
-    uint64_t word = atomic_load_explicit(&message->owner, memory_order_relaxed); /* ours, or refused */
+    uint64_t word =
+        atomic_load_explicit(&message->owner, memory_order_relaxed); /* ours, or refused */
     uint32_t state = uf_word_state(word);
     bool mine = uf_word_owner(word) == pool->me && (state == UF_BLOCK_OWNED || state == or);
     return mine ? message : NULL;
@@ -112,8 +113,8 @@ void uf_share_drop(const struct uf_pool *pool, uint32_t handle)
         uint64_t now = last ? uf_word(uf_word_version(word) + 1, UF_BLOCK_FREE, 0, 0) : left;
         /* H6 -> W2. Release: our reads of the payload are over before anybody else can own it; the
          * CASes that follow carry it on. Failure relaxed: the loop judges the fresh word. */
-        if (atomic_compare_exchange_strong_explicit(&block->owner, &word, now,
-                                                    memory_order_release, memory_order_relaxed)) {
+        if (atomic_compare_exchange_strong_explicit(&block->owner, &word, now, memory_order_release,
+                                                    memory_order_relaxed)) {
             UF_STEP(H5);
             if (last) {
                 uf_bits_set(pool->class[uf_handle_class(reference.handle)].bits,

@@ -30,7 +30,10 @@
  *            H7 mark release -> recovery, under the lock  the reference is written
  * ERRORS     INVALID: a count of holders; a block that is not ours. CORRUPT: a reference that names no
  *            block shared at its version with its bit, or a payload larger than its block.
- * PROOF      P1, P2, P8: `test_share`. P5: holds no value.
+ * PROOF      P1: `test_share`, `explore_share`, `steps_finds_reference_without_a_mark`,
+ *            `steps_finds_holder_never_dropped`. P2: `steps_finds_shared_before_the_references`,
+ *            `explore_share`. P5: holds no value. P8: `test_share`,
+ *            `fuzz_finds_payload_of_a_reference_believed`.
  * SOURCE     A word that counts and versions at once: Treiber 1986. Bits of named holders instead of
  *            a count, so that taking one twice is taking it once: iceoryx2's robust index set.
  */

@@ -41,10 +41,11 @@ LISTS = ("tests/explore/faults.toml", "tests/c/faults.toml")
 PROGRAMS = {
     "uf_bits": ["explore_pool", "explore_agents", "explore_queue"],
     "uf_pool": ["explore_pool", "explore_queue"],
+    "uf_share": ["explore_share"],
     "uf_ring": ["explore_ring", "explore_bell", "explore_queue", "explore_agents"],
     "uf_queue": ["explore_queue", "explore_bell"],
     "uf_queue_names": ["explore_names"],
-    "uf_recover": ["explore_queue", "explore_bell", "explore_names"],
+    "uf_recover": ["explore_queue", "explore_bell", "explore_names", "explore_share"],
     "uf_bell": ["explore_bell"],
     "uf_owner": ["explore_owner"],
     "uf_region": ["explore_owner"],

@@ -27,6 +27,9 @@ elseif(NAME STREQUAL "pool_larger_than_its_area")
 elseif(NAME STREQUAL "handle_of_a_slot_believed")
     put([=[if (UF_UNLIKELY(message == NULL)) {]=] [=[if (false) {]=])
 
+elseif(NAME STREQUAL "payload_of_a_reference_believed")
+    put([=[    return *shared != NULL && reference->bit < UF_HOLDERS;]=] [=[    return true;]=])
+
 elseif(NAME STREQUAL "claim_that_tries_for_ever")
     put([=[    while (attempts-- > 0) {]=] [=[    while (attempts > 0) {]=])
 

@@ -12,13 +12,18 @@
 void deliver(uint32_t handle, uint32_t *last)
 {
     const struct uf_message *message = uf_pool_block(&world.system.messages, handle);
-    const uint64_t *words =
-        (const uint64_t *)(const void *)((const uint8_t *)message + UF_BLOCK_HEAD);
+    struct uf_shared payload = {.payload = (const uint8_t *)message + UF_BLOCK_HEAD,
+                                .payload_bytes = message->payload_bytes};
+    if ((message->flags & UF_MESSAGE_REFERENCE) != 0 &&
+        uf_share_look(&world.system.messages, handle, &payload) != UF_OK) {
+        found("a reference leads nowhere");
+    }
+    const uint64_t *words = (const uint64_t *)(const void *)payload.payload;
     uint64_t number = words[0];
     if (number >= NUMBERS) {
         found("a message that nobody wrote");
     } else {
-        for (uint32_t i = 0; i < message->payload_bytes / 8; i++) {
+        for (uint32_t i = 0; i < payload.payload_bytes / 8; i++) {
             if (words[i] != number + i * 0x9e3779b97f4a7c15ull * (number + 1)) {
                 found("message %llu is torn", (unsigned long long)number);
                 break;
@@ -39,7 +44,7 @@ void deliver(uint32_t handle, uint32_t *last)
             *of_lane = (uint32_t)number;
         }
     }
-    if (uf_pool_give(&world.system.messages, handle) != UF_OK) {
+    if (uf_message_give(&world.system.messages, handle) != UF_OK) {
         found("a message that was taken can't be given back");
     }
 }
@@ -113,6 +118,32 @@ static void count_in_rings(const struct uf_system *system, uint32_t *count, uint
     }
 }
 
+/* Each holder of a shared payload has its reference: a message that somebody will have, once. */
+static void check_holders(const struct uf_pool *pool, uint32_t handle, uint64_t word)
+{
+    uint32_t named[UF_HOLDERS] = {0};
+    for (uint32_t c = 0; c < pool->classes; c++) {
+        for (uint32_t i = 0; i < pool->class[c].count; i++) {
+            const struct uf_message *message = uf_pool_block(pool, uf_handle(c, i));
+            struct uf_reference reference;
+            uint32_t state = uf_word_state(message->owner);
+            memcpy(&reference, (const uint8_t *)message + UF_BLOCK_HEAD, sizeof reference);
+            bool lives = state == UF_BLOCK_RING || state == UF_BLOCK_ORPHAN ||
+                         state == UF_BLOCK_OWNED || state == UF_BLOCK_TAKEN;
+            if (lives && (message->flags & UF_MESSAGE_REFERENCE) != 0 &&
+                reference.handle == handle && reference.version == uf_word_version(word) &&
+                reference.bit < UF_HOLDERS) {
+                named[reference.bit]++;
+            }
+        }
+    }
+    for (uint32_t b = 0; b < UF_HOLDERS; b++) {
+        if (named[b] != (word >> b & 1)) {
+            found("holder %u of block %#x has %u references", b, handle, named[b]);
+        }
+    }
+}
+
 static void check_messages(uint32_t alive)
 {
     struct uf_system *system = &world.system;
@@ -126,6 +157,10 @@ static void check_messages(uint32_t alive)
             uint32_t owner = uf_word_owner(word);
             uint32_t rings = in_rings[c * 64 + i];
             bool bit = (system->messages.class[c].bits[i / 64] >> (i % 64) & 1) != 0;
+            if (state == UF_BLOCK_SHARED) {
+                check_holders(&system->messages, uf_handle(c, i), word);
+                continue; /* no owner's name is in the word */
+            }
             if (owner != UF_NOBODY && (alive >> (owner - 1) & 1) == 0) {
                 found("message block %u.%u is still the dead one's, state %u", c, i, state);
             }
@@ -142,7 +177,7 @@ static void check_messages(uint32_t alive)
                 !uf_queue_has_orphans(&system->queues, uf_word_place(word) - 1)) {
                 found("orphan %u.%u waits in a queue that does not know", c, i);
             }
-            if (state == UF_BLOCK_TABLE || state > UF_BLOCK_RING) {
+            if (state == UF_BLOCK_TABLE || state > UF_BLOCK_SHARED) {
                 found("message block %u.%u has state %u", c, i, state);
             }
         }

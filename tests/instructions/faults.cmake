@@ -57,6 +57,21 @@ elseif(NAME STREQUAL "claim_never_undone")
     put([=[        if (uf_slot_claimer(word) != dead) {]=]
         [=[        if (uf_slot_claimer(word) != dead + 1) {]=])
 
+elseif(NAME STREQUAL "reference_without_a_mark")
+    put([=[uf_word_as(word, UF_BLOCK_OWNED, pool->me, UF_PLACE_REFERENCE)]=]
+        [=[uf_word_as(word, UF_BLOCK_OWNED, pool->me, 0)]=])
+
+elseif(NAME STREQUAL "shared_before_the_references")
+    # The payload has its holders before anything says who they are.
+    put([=[    uint64_t word = atomic_load_explicit(&shared->owner, memory_order_relaxed); /* ours */
+    for]=] [=[    uint64_t word = shared->owner;
+    shared->owner = uf_word_as(word, UF_BLOCK_SHARED, 0, 0) | UF_HOLDERS_MASK >> (UF_HOLDERS - count);
+    for]=])
+
+elseif(NAME STREQUAL "holder_never_dropped")
+    put([=[        uf_share_drop(queues->pool, handle);
+]=] "")
+
 elseif(NAME STREQUAL "replace_without_intent")
     put([=[    uf_table_intend(table, found->handle, found->owner);
 ]=] "")

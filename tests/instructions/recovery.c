@@ -47,9 +47,10 @@ static const struct scene come = {.name = "attach", .act = attach, .flags = SCEN
 
 static const struct scene *scene_of(const char *name)
 {
-    const struct scene *const lists[] = {pool_scenes, queue_scenes, table_scenes, agent_scenes};
-    const uint32_t counts[] = {pool_scenes_count, queue_scenes_count, table_scenes_count,
-                               agent_scenes_count};
+    const struct scene *const lists[] = {pool_scenes, queue_scenes, share_scenes, table_scenes,
+                                         agent_scenes};
+    const uint32_t counts[] = {pool_scenes_count, queue_scenes_count, share_scenes_count,
+                               table_scenes_count, agent_scenes_count};
     for (uint32_t l = 0; l < COUNT_OF(lists); l++) {
         for (uint32_t i = 0; i < counts[l]; i++) {
             if (strcmp(lists[l][i].name, name) == 0) {
@@ -396,6 +397,8 @@ void recovery_sweep(struct plan *plan, struct tally *sum)
         "queue send, what was taken",
         "queue adopt",
         "queue open, new",
+        "share, publish to two",
+        "share, give the last",
         "table set, replace",
         "table set, a first extension",
         "table delete",
@@ -412,6 +415,8 @@ void recovery_sweep(struct plan *plan, struct tally *sum)
         {"agent new, to start", "queue take"},
         {"queue take, a batch of three lanes", "queue take, a batch of three lanes"},
         {"queue adopt", "queue adopt"},
+        {"share, give one of two", "share, publish to two"},
+        {"share, give one of two", "queue send, a batch"},
         {"queue open, new", "queue open, new"},
         {"agent type, new", "agent type, new"},
         {"pool take, from the bitmap", "pool give, cache full"},
