@@ -5,6 +5,11 @@
 #include <unistd.h>
 
 static bool passed[SEATS]; /* a mark at which turns are given */
+static struct {
+    uint64_t marks[8];
+    uint64_t number[UF_TABLE_SLOTS];
+    char letter[UF_TABLE_SLOTS];
+} copied;
 
 static void new_a_1(void)
 {
@@ -165,6 +170,46 @@ static void walk_get_b(void)
     CHECK(!found || get_as(me(), B) == 3);
 }
 
+/* A copy of the table, kept by looks at what changed: by place, the key's letter and its number. */
+static void look(void)
+{
+    uint64_t words[(UF_KEY_BYTES_MAX + 8) / 8];
+    uint64_t data[2] = {0, 0};
+    uint64_t cursor = 0;
+    struct uf_entry entry;
+    int status;
+    while ((status = uf_table_changed(&table[me()], copied.marks, &cursor, 16, words, data,
+                                      sizeof data, &entry)) == UF_OK) {
+        bool is = entry.handle != UF_HANDLE_NONE;
+        CHECK(cursor - 1 < UF_TABLE_SLOTS);
+        CHECK(!is || entry.value_bytes == bytes_of(data[0]));
+        CHECK(!is || entry.value_bytes == 8 || data[1] == data[0]);
+        copied.letter[cursor - 1] = is ? last_letter(words, &entry) : 0;
+        copied.number[cursor - 1] = is ? data[0] : 0;
+    }
+    CHECK_EQ(status, UF_EMPTY);
+    explore_settled(7, 0, 0);
+}
+static void look_twice(void)
+{
+    look();
+    look();
+}
+/* When all is quiet one more look makes the copy equal, whatever the others saw. */
+static void finish_look(void)
+{
+    uint32_t entries = whole_table();
+    look();
+    for (uint32_t place = 0; place < UF_TABLE_SLOTS; place++) {
+        if (copied.letter[place] != 0) {
+            CHECK_EQ(get_as(OUTSIDER, (uint32_t)(copied.letter[place] - 'a')),
+                     copied.number[place]);
+            entries--;
+        }
+    }
+    CHECK_EQ(entries, 0);
+}
+
 static void finish_2(void)
 {
     CHECK_EQ(whole_table(), 2);
@@ -227,6 +272,22 @@ static void setup_a_b(void)
     put_first(B, 8);
 }
 
+static void copies(void)
+{
+    memset(&copied, 0, sizeof copied);
+    explore_keep(&copied, sizeof copied);
+}
+static void setup_look(void)
+{
+    setup(3, 0, 0);
+    copies();
+}
+static void setup_look_a(void)
+{
+    setup_a_tight();
+    copies();
+}
+
 static void old_and_new(void)
 {
     CHECK((values_read & 1ull << 7) != 0 && (values_read & 1ull << 1) != 0);
@@ -268,6 +329,12 @@ static const struct explore_check checks[] = {
           .usual = {1, 2}, .deep = {2, 2}),
     TABLE("table-walk-replaced", 1100, setup_a, finish_1, .body = {set_a_1, walk_a}),
     TABLE("table-walk-inserted", 40000, setup_a, finish_1, .body = {delete_a_set_b, walk_get_b}),
+    TABLE("table-look-inserted", 110, setup_look, finish_look, .body = {set_a_1, look}),
+    TABLE("table-look-replaced", 59000, setup_look_a, finish_look, .body = {set_a_set_a, look}),
+    TABLE("table-look-moved", 6200, setup_look_a, finish_look, .body = {delete_a_set_b, look_twice},
+          .usual = {2, 2}),
+    TABLE("table-look-withdrawn", 1370, setup_look, finish_look, .body = {new_a_1, new_a_2, look},
+          .usual = {2, 1}, .deep = {2, 2}),
     TABLE("table-withdrawn", 20000, setup_turns, finish_refused,
           .body = {delete_a_set_a_set_b, new_a_between, get_a_note}, .usual = {3, 1},
           .deep = {3, 2}),

@@ -37,6 +37,37 @@ static void get(struct guest *guest, struct key *key, uint32_t room, uint64_t no
     free(out);
 }
 
+/* Two looks at what changed, from one tape's place on; the second forgets one place before. */
+static void look(struct guest *guest, struct tape *tape, uint64_t *words, uint32_t room)
+{
+    const struct uf_table *table = &guest->system.table;
+    uint64_t end = (uint64_t)table->buckets * 16;
+    uint64_t *marks = must(uf_table_marks_bytes(table));
+    uint8_t *out = must(room);
+    memset(marks, 0, uf_table_marks_bytes(table));
+    for (uint32_t round = 0; round < 2; round++) {
+        struct uf_entry entry;
+        uint64_t cursor = tape_byte(tape);
+        uint64_t steps = 0;
+        int status = UF_OK;
+        while (status != UF_EMPTY && steps++ <= end) {
+            status = judged(guest, "uf_table_changed",
+                            uf_table_changed(table, marks, &cursor, end, words, out, room, &entry),
+                            0, OR(EMPTY) | OR(TOO_BIG));
+            cursor += status == UF_TOO_BIG; /* nothing was noted: pass over it */
+            if (status == UF_OK && entry.handle != UF_HANDLE_NONE && entry.value_bytes > room) {
+                fuzz_found("uf_table_changed", (long long)entry.value_bytes);
+            }
+        }
+        if (status != UF_EMPTY) {
+            fuzz_found("uf_table_changed", (long long)steps);
+        }
+        uf_table_forget(table, marks, tape_byte(tape));
+    }
+    free(out);
+    free(marks);
+}
+
 static void read_table(struct guest *guest, struct tape *tape)
 {
     static const uint32_t rooms[] = {16384, 0, 7, 64, 600, 4096};
@@ -66,6 +97,7 @@ static void read_table(struct guest *guest, struct tape *tape)
             fuzz_found("uf_table_next", (long long)steps);
         }
     }
+    look(guest, tape, words, room);
     free(words);
     if (uf_table_count(table) > (uint64_t)table->buckets * UF_TABLE_SLOTS) {
         fuzz_found("uf_table_count", (long long)uf_table_count(table));

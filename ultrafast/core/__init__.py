@@ -5,7 +5,7 @@ converts, calls, checks and converts back.
 
 `_region` regions and process slots; `_pool` what is known of blocks; `_queue` sending, `_receiver`
 receiving, `_message` what was received, `_items` both for a queue alone; `_table` the store's
-table; `_agents` agent records;
+table, `_changes` what changed in it, `_entries` what the two share; `_agents` agent records;
 `_metrics` counters and histograms; `_status` statuses and their exceptions; `sizes` what a region
 is made of; `answers` the named tuples that the doors answer with; `advice` what to do when the
 operating system refuses.
@@ -14,6 +14,7 @@ operating system refuses.
 from __future__ import annotations
 
 from ultrafast.core._agents import Agents
+from ultrafast.core._changes import Changes, restore
 from ultrafast.core._message import Message
 from ultrafast.core._metrics import Metrics, bucket_upper
 from ultrafast.core._queue import Queues
@@ -27,6 +28,7 @@ __all__ = [
     "AgentInfo",
     "Agents",
     "BlockCount",
+    "Changes",
     "Entry",
     "Message",
     "Metrics",
@@ -40,4 +42,5 @@ __all__ = [
     "bucket_upper",
     "now_ns",
     "region_bytes",
+    "restore",
 ]

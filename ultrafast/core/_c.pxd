@@ -128,11 +128,12 @@ cdef extern from "uf.h" nogil:
 
     # uf_table.h
     enum:
-        UF_KEY_BYTES_MAX, UF_SET_ANY, UF_SET_NEW, UF_SET_STAMP
+        UF_KEY_BYTES_MAX, UF_SET_ANY, UF_SET_NEW, UF_SET_STAMP, UF_HANDLE_NONE
     struct uf_key:
         pass
     struct uf_table:
         uint64_t seed
+        uint32_t buckets
     struct uf_entry:
         uint64_t stamp
         uint64_t expires_ns
@@ -140,6 +141,7 @@ cdef extern from "uf.h" nogil:
         uint32_t tag
         uint16_t space_bytes
         uint16_t key_bytes
+        uint32_t handle
     int uf_key_make(uf_key *key, uint64_t seed, uint64_t *buffer, const void *space,
                     uint64_t space_bytes, const void *name, uint64_t name_bytes)
     int uf_table_get(const uf_table *table, const uf_key *key, uint64_t now_ns, void *out,
@@ -149,6 +151,10 @@ cdef extern from "uf.h" nogil:
     int uf_table_delete(uf_table *table, const uf_key *key, uint64_t stamp)
     int uf_table_next(const uf_table *table, uint64_t *cursor, uint64_t now_ns, uint64_t *words,
                       uf_entry *entry)
+    uint64_t uf_table_marks_bytes(const uf_table *table)
+    int uf_table_changed(const uf_table *table, uint64_t *marks, uint64_t *cursor, uint64_t end,
+                         uint64_t *words, void *out, uint64_t room, uf_entry *entry)
+    void uf_table_forget(const uf_table *table, uint64_t *marks, uint64_t place)
     uint64_t uf_table_count(const uf_table *table)
     struct uf_table_recovery:
         uint32_t emptied

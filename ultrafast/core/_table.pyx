@@ -9,68 +9,23 @@ values come encoded, with a tag of the codec's, and go through `Table.decoder` o
 cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
-from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcmp
 
 from ultrafast.core cimport _c
-from ultrafast.core._pool cimport LOCKED_COPY_BYTES, block_counts, largest_payload
+from ultrafast.core._entries cimport (
+    GROWTH_TRIES, KEY_WORDS, SMALL, TAG_BYTES, TAG_CODEC, TAG_FALSE, TAG_FLOAT, TAG_INT, TAG_NONE,
+    TAG_STR, TAG_TRUE, is_expired, make_key, names_of, native, read_into
+)
+from ultrafast.core._pool cimport block_counts, largest_payload
 from ultrafast.core._region cimport Region, can_read, can_write, text_of, wall_ns
 from ultrafast.core._status cimport check
 
 from ultrafast import errors
+from ultrafast.core._entries import (
+    ANY, BYTES, FALSE, FIRST_CODEC_TAG, FLOAT, INT, KEY_BYTES_MAX, NEW, NONE, STAMP, STR, TRUE
+)
 from ultrafast.core.answers import Entry
-
-ANY = _c.UF_SET_ANY
-NEW = _c.UF_SET_NEW
-STAMP = _c.UF_SET_STAMP
-KEY_BYTES_MAX = _c.UF_KEY_BYTES_MAX
-
-cdef enum:
-    TAG_NONE = 1
-    TAG_TRUE = 2
-    TAG_FALSE = 3
-    TAG_INT = 4
-    TAG_FLOAT = 5
-    TAG_STR = 6
-    TAG_BYTES = 7
-    TAG_CODEC = 16              # this one and all above are the codec's
-    SMALL = 512                 # a value up to this many bytes is read onto the stack
-    KEY_WORDS = 129             # UF_KEY_BYTES_MAX + 8 bytes
-    GROWTH_TRIES = 8
-
-NONE = TAG_NONE
-TRUE = TAG_TRUE
-FALSE = TAG_FALSE
-INT = TAG_INT
-FLOAT = TAG_FLOAT
-STR = TAG_STR
-BYTES = TAG_BYTES
-FIRST_CODEC_TAG = TAG_CODEC
-
-
-cdef object native(uint32_t tag, const char *data, Py_ssize_t count):
-    """The value of one of our own tags."""
-    cdef int64_t number
-    cdef double real
-    if tag == TAG_BYTES:
-        return PyBytes_FromStringAndSize(data, count)
-    if tag == TAG_STR:
-        try:
-            return PyUnicode_DecodeUTF8(data, count, NULL)
-        except UnicodeDecodeError as error:
-            raise errors.RegionCorrupt(f"a stored text of {count} bytes is none: {error}") from None
-    if tag == TAG_INT and count == 8:
-        memcpy(&number, data, 8)
-        return number
-    if tag == TAG_FLOAT and count == 8:
-        memcpy(&real, data, 8)
-        return real
-    if tag == TAG_NONE:
-        return None
-    if tag == TAG_TRUE or tag == TAG_FALSE:
-        return tag == TAG_TRUE
-    raise errors.RegionCorrupt(f"a stored value of {count} bytes has the tag {tag}: none of ours")
 
 
 @cython.final
@@ -452,46 +407,6 @@ cdef class Table:
     def noop(self, str space not None, str key not None, default=None):
         """Nothing, with the arguments of `get`: what a call costs."""
         return default
-
-
-cdef inline int make_key(
-    _c.uf_table *table, str space, str key, uint64_t *words, _c.uf_key *out
-) except -1:
-    cdef Py_ssize_t space_bytes, key_bytes
-    cdef const char *space_text = text_of(space, &space_bytes)
-    cdef const char *key_text = text_of(key, &key_bytes)
-    if _c.uf_key_make(out, table.seed, words, space_text, space_bytes, key_text, key_bytes) != 0:
-        raise errors.InvalidArgument(
-            f"a namespace of {space_bytes} bytes and a key of {key_bytes}:"
-            f" together at most {_c.UF_KEY_BYTES_MAX}"
-        )
-    return 0
-
-
-cdef tuple names_of(const char *text, const _c.uf_entry *entry):
-    """Namespace and key, as uf_table_next copies them."""
-    return (
-        text[:entry.space_bytes].decode("utf-8", "replace"),
-        text[entry.space_bytes:entry.space_bytes + entry.key_bytes].decode("utf-8", "replace"),
-    )
-
-
-cdef inline bint is_expired(const _c.uf_entry *entry) noexcept:
-    return entry.expires_ns != 0 and wall_ns() >= entry.expires_ns
-
-
-cdef int read_into(
-    Region region, const _c.uf_key *key, char *out, uint64_t room, _c.uf_entry *entry
-) noexcept:
-    """A read of a value larger than SMALL; without the interpreter's lock when that is worth it."""
-    cdef int status
-    if room < LOCKED_COPY_BYTES:
-        return _c.uf_table_get(&region._system.table, key, 0, out, room, entry)
-    region._pins += 1
-    with nogil:
-        status = _c.uf_table_get(&region._system.table, key, 0, out, room, entry)
-    region._pins -= 1
-    return status
 
 
 cdef uint64_t stamp_of(int status, const _c.uf_entry *entry) noexcept:

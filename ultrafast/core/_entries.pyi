@@ -1,0 +1,12 @@
+ANY: int
+NEW: int
+STAMP: int
+KEY_BYTES_MAX: int
+NONE: int
+TRUE: int
+FALSE: int
+INT: int
+FLOAT: int
+STR: int
+BYTES: int
+FIRST_CODEC_TAG: int
