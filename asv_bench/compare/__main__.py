@@ -17,7 +17,7 @@ from .report import show
 
 __all__ = ["main"]
 
-SUBJECTS = ("messaging",)
+SUBJECTS = ("agents", "messaging")
 """Packages beside this file; each has NAMES, OURS, SCENARIO_KEYS and `run(options) -> Report`."""
 
 

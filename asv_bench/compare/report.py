@@ -20,6 +20,12 @@ from .rounds import Outcome, Turn
 __all__ = ["Block", "Report", "Row", "block_of", "show"]
 
 _WIDTH = 150  # where the output is no terminal
+_COMPARED = ("p50", "p95", "per_s", "answered_per_s", "bytes")
+_UNITS = {
+    "us": "µs",
+    "per_s": "messages/s",
+    "agents": "begun/s, answered/s, each",
+}
 
 
 class Row(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,7 +103,7 @@ def block_of(
     Parameters
     ----------
     key, title, unit : str
-        Of the scenario; unit "us" or "per_s".
+        Of the scenario; unit "us", "per_s", or "agents": begun a second, answered a second, bytes.
     outcome : Outcome
     ours : sequence of str
         The names that the others are compared with.
@@ -167,13 +173,12 @@ def show(report: Report, ours: Sequence[str], console: Console | None = None) ->
         table.add_column(f"{name} ÷ it", justify="right", no_wrap=True)
     for block in report.blocks:
         table.add_section()
-        unit = "µs" if block.unit == "us" else "messages/s"
-        table.add_row(f"[bold]{block.title}[/]", f"[bold]{unit}[/]")
+        table.add_row(f"[bold]{block.title}[/]", f"[bold]{_UNITS[block.unit]}[/]")
         for row in block.rows:
             table.add_row(
                 f"  {row.name}{f' ({row.note})' if row.note else ''}",
-                _figures(row.values, block.unit),
-                f"{_figure(row.low, block.unit)} – {_figure(row.high, block.unit)}",
+                _figures(row.values),
+                _spread(row),
                 f"{row.samples:,}",
                 _percent(row.others_percent),
                 *(_ratio(row.ratios.get(name)) for name in present),
@@ -194,7 +199,7 @@ def _explain(report: Report, console: Console) -> None:
         " and the largest of the first figure. 'others': the largest share of all cores' time that"
         " other programs and the hypervisor took in a turn. Ratios: ultrafast's figure over that"
         " row's, the median of the rounds' ratios; of latencies p50 / p95, below 1 ultrafast is"
-        " faster; of throughputs, above 1 it is faster.",
+        " faster; of throughputs, above 1 it is faster; of bytes, below 1 it takes less.",
         highlight=False,
     )
     for name, how in report.contestants.items():
@@ -203,12 +208,21 @@ def _explain(report: Report, console: Console) -> None:
         console.print(f"[bold]missing: {name}[/]: {reason}", highlight=False)
 
 
-def _figures(values: dict[str, float], unit: str) -> str:
-    return " / ".join(_figure(value, unit) for value in values.values())
+def _figures(values: dict[str, float]) -> str:
+    return " / ".join(_figure(name, value) for name, value in values.items())
 
 
-def _figure(value: float, unit: str) -> str:
-    if unit == "us":
+def _spread(row: Row) -> str:
+    first = next(iter(row.values))
+    return f"{_figure(first, row.low)} – {_figure(first, row.high)}"
+
+
+def _figure(name: str, value: float) -> str:
+    if name == "bytes":
+        return f"{value / 1024:.1f} KiB" if value < 1 << 20 else f"{value / (1 << 20):.1f} MiB"
+    if name == "over_idle":
+        return f"{value:.2f} ×"
+    if not name.endswith("per_s"):
         return f"{value:.2f}" if value < 10 else f"{value:.0f}"
     if value >= 1e6:
         return f"{value / 1e6:.2f} M"
@@ -222,7 +236,7 @@ def _percent(value: float) -> str:
 def _ratio(found: dict[str, float] | None) -> str:
     if found is None:
         return ""
-    kept = [found[name] for name in ("p50", "p95", "per_s") if name in found]
+    kept = [found[name] for name in _COMPARED if name in found]
     return " / ".join(f"{value:.2f}" if value < 10 else f"{value:.0f}" for value in kept)
 
 
