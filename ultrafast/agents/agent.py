@@ -1,14 +1,14 @@
 """`Agent`, which users subclass, and `IncomingMessage`, which its handler gets.
 
-Stands on the codec. An agent knows its context (see `context`) and nothing of processes or rings.
+Stands on the door that makes messages of what arrives. An agent knows its context (see `context`)
+and nothing of processes or rings.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ultrafast import codec
-from ultrafast.core import Message
+from ultrafast.core import Incoming
 from ultrafast.executor.profiles import Profile
 from ultrafast.executor.tasks import Task
 
@@ -18,15 +18,10 @@ if TYPE_CHECKING:
 __all__ = ["Agent", "IncomingMessage"]
 
 
-class IncomingMessage:
+class IncomingMessage(Incoming):
     """A message as its receiver sees it.
 
     The body is read while the handler runs; afterwards only if it was read before.
-
-    Parameters
-    ----------
-    message : Message
-        As the queue's door gives it.
 
     Attributes
     ----------
@@ -46,37 +41,7 @@ class IncomingMessage:
         Somebody waits for what the handler returns.
     """
 
-    __slots__ = (
-        "_body",
-        "_message",
-        "id",
-        "priority",
-        "receiver",
-        "redelivered",
-        "sender",
-        "sent_ns",
-        "wants_answer",
-    )
-
-    def __init__(self, message: Message) -> None:
-        self.sender = message.sender
-        self.receiver = message.receiver
-        self.id = message.correlation
-        self.priority = message.lane
-        self.redelivered = message.redelivered
-        self.sent_ns = message.sent_ns
-        self.wants_answer = message.reply_queue != 0
-        self._message: Message | None = message
-        self._body: Any = None
-
-    @property
-    def body(self) -> Any:
-        """What was sent."""
-        message = self._message
-        if message is not None:
-            self._body = codec.decode(message.payload, message.codec)
-            self._message = None
-        return self._body
+    __slots__ = ()
 
 
 class Agent:

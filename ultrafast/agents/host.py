@@ -1,7 +1,9 @@
 """`AgentHost`: the agents of one process, and what happens to each message that arrives for them.
 
-Stands on the bus and the agent records. One message at a time for each agent; a handler that does
-not suspend costs no task. The same class serves a worker process and a manager without workers.
+Stands on the bus, the agent records and the nursery. One message at a time for each agent; a
+handler that does not suspend costs no task. The plain case (a message come for the first time, an
+agent that is free, a handler that returns) is the endpoint's door's; everything else comes here.
+The same class serves a worker process and a manager without workers.
 """
 
 from __future__ import annotations
@@ -19,13 +21,14 @@ import msgspec
 from ultrafast.agents.agent import Agent, IncomingMessage
 from ultrafast.agents.context import Context, SystemContext
 from ultrafast.agents.hosted import Hosted, Repeats
-from ultrafast.agents.registry import AgentType, load
+from ultrafast.agents.nursery import Nursery, is_overridden
+from ultrafast.agents.registry import AgentType
 from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.wire import LANES, REPLY_LANE, Kind, Operation, Reason, is_overdue, origin_of
 from ultrafast.core import Message, now_ns
 from ultrafast.core._agents import ACTIVE, BUILDING, DRAINING, FAILED, FREE, STARTING, STOPPED, WARM
 from ultrafast.core._status import OK
-from ultrafast.errors import AgentTypeUnknown, DecodeError, NoAgentSlot
+from ultrafast.errors import DecodeError
 from ultrafast.executor.profiles import Profile
 from ultrafast.executor.tasks import Result, Task
 from ultrafast.metric_names import Counter, Histogram
@@ -73,25 +76,24 @@ class AgentHost:
         self._make_executor = executor
         self._executor: TaskRunner | None = None
         self._me = endpoint.region.slot
-        self._types: dict[int, tuple[AgentType, type[Agent]]] = {}
         self._hosted: dict[int, Hosted] = {}
-        self._warm: dict[int, Agent] = {}
+        self._nursery = Nursery(endpoint, self._hosted)
         self._tasks: set[asyncio.Task[Any]] = set()
         self._loop = asyncio.get_running_loop()
         self._stopping = False
         self._repeats = Repeats(endpoint.table, max_redeliveries)
         for kind in (Kind.DATA, Kind.TASK, Kind.PING):
             endpoint.on(kind, self._arrived)
+        self._incoming = endpoint.seat(
+            self._hosted, IncomingMessage, self._ended, self._raised_anything
+        )
         endpoint.on(Kind.CONTROL, self._controlled)
 
     # --- types
 
     def register(self, kind: AgentType) -> None:
         """Learn an agent type; `WorkerFailed` when its class can't be loaded here."""
-        cls = load(kind)
-        number = self._agents.type(kind.name, True)
-        assert number is not None
-        self._types[number] = (kind, cls)
+        self._nursery.learn(kind)
         self._repeats.set_limit(kind.name, kind.max_redeliveries)
 
     async def execute(self, task: Task, profile: Profile | None, agent_id: int) -> Result:
@@ -138,8 +140,7 @@ class AgentHost:
         while message is not None:
             awaiting = self._begin(hosted, message)
             if awaiting is not None:
-                hosted.busy = True
-                self._run(self._complete(hosted, message, awaiting))
+                self._await(hosted, message, awaiting)
                 if hosted.busy:
                     return
             message = self._next(hosted)
@@ -168,20 +169,33 @@ class AgentHost:
         try:
             if kind == Kind.DATA:
                 self._timed(message)
-                outcome = hosted.agent.on_message(IncomingMessage(message))
+                outcome = hosted.agent.on_message(self._incoming(message))
             else:
                 task = msgspec.msgpack.decode(message.payload, type=Task)
                 outcome = hosted.agent.execute(task)
         except msgspec.MsgspecError as error:
             self._raised(hosted, message, DecodeError(str(error)))
             return None
-        except Exception as error:  # noqa: BLE001 - the agent's own code may raise anything
-            self._raised(hosted, message, error)
+        except BaseException as error:  # noqa: BLE001 - the agent's own code may raise anything
+            self._raised_anything(hosted, message, error)
             return None
         if outcome is not None and inspect.isawaitable(outcome):
             return outcome
         self._done(hosted, message, outcome)
         return None
+
+    def _ended(self, hosted: Hosted, message: Message, outcome: Any) -> None:
+        """A handler that the door called returned what somebody waits for, or what must be."""
+        if inspect.isawaitable(outcome):
+            self._await(hosted, message, outcome)
+            if not hosted.busy:
+                self._work(hosted, self._next(hosted))
+        else:
+            self._done(hosted, message, outcome)
+
+    def _await(self, hosted: Hosted, message: Message, awaiting: Awaitable[Any]) -> None:
+        hosted.busy = True
+        self._run(self._complete(hosted, message, awaiting))
 
     async def _complete(self, hosted: Hosted, message: Message, awaiting: Awaitable[Any]) -> None:
         """Wait for a handler that suspended, then go on with the agent's next message."""
@@ -215,7 +229,13 @@ class AgentHost:
             return
         self._finished(hosted, message, failed=False)
 
-    def _raised(self, hosted: Hosted, message: Message, error: Exception) -> None:
+    def _raised_anything(self, hosted: Hosted, message: Message, error: BaseException) -> None:
+        """A handler raised; what is meant to end the process goes on once it is accounted for."""
+        self._raised(hosted, message, error)
+        if isinstance(error, SystemExit | KeyboardInterrupt):
+            raise error
+
+    def _raised(self, hosted: Hosted, message: Message, error: BaseException) -> None:
         if not message.reply_queue:
             log.error(
                 "agent %#x (%s) failed on a message", hosted.id, hosted.agent.type, exc_info=error
@@ -259,7 +279,7 @@ class AgentHost:
             number, count = msgspec.msgpack.decode(message.payload, type=tuple[int, int])
             message.release()
             for _ in range(min(count, self._agents.capacity)):
-                self._run(self._warm_up(number))
+                self._run(self._nursery.warm_up(number))
         elif operation in (Operation.STOP, Operation.STOP_NOW):
             self._told_to_stop(agent_id, message, now=operation == Operation.STOP_NOW)
         else:
@@ -271,24 +291,21 @@ class AgentHost:
         info = self._agents.look(agent_id)
         if info is None or info.state != STARTING:
             return None
-        agent = self._warm.pop(agent_id, None)
+        agent, warming = self._nursery.take(agent_id), None
         if agent is None:
             try:
-                agent = self._build(info.type)
-                warming = agent.on_warm() if _is_overridden(agent, "on_warm") else None
+                agent, warming = self._nursery.build(info.type)
             except Exception as error:  # noqa: BLE001 - the agent's own code may raise anything
                 self._failed_to_start(agent_id, error)
                 return None
-        else:
-            warming = None
         return self._host(agent, agent_id, warming)
 
     def _host(self, agent: Agent, agent_id: int, warming: Any = None) -> Hosted:
-        hosted = Hosted(agent, agent_id, agent_id & 0xFFFFFF)
+        hosted = Hosted(agent, agent_id)
         agent.id = agent_id
         agent.context = Context(self._system, self, agent_id)
         self._hosted[agent_id] = hosted
-        if inspect.isawaitable(warming) or _is_overridden(agent, "on_start"):
+        if inspect.isawaitable(warming) or is_overridden(agent, "on_start"):
             hosted.busy = True
             self._run(self._begin_agent(hosted, warming))
         else:
@@ -321,63 +338,16 @@ class AgentHost:
             self._metrics.add(Counter.TERMINATED)
             self._say("failed", agent_id, error=f"{type(error).__name__}: {error}")
 
-    async def _warm_up(self, number: int) -> None:
-        """Build one agent ahead of its spawn."""
-        try:
-            kind = self._types[number][0] if number in self._types else None
-            limit = kind.mailbox_capacity if kind is not None else 1
-            agent_id = self._agents.new(
-                number, self._endpoint.index, 2, BUILDING, limit, 0, now_ns()
-            )
-        except NoAgentSlot:
-            return  # the records are needed for live agents
-        agent = await self._warmed(number)
-        if agent is None:
-            self._agents.move(agent_id, BUILDING, FREE)
-            return
-        self._warm[agent_id] = agent
-        self._agents.move(agent_id, BUILDING, WARM)
-
-    async def _warm_again(self, agent_id: int, number: int) -> None:
-        """Build the object of a warm agent, unless it is claimed meanwhile and START builds it."""
-        agent = await self._warmed(number)
-        if agent is None:
-            self._agents.move(agent_id, WARM, FREE)
-            return
-        info = self._agents.look(agent_id)
-        if info is not None and info.state in (WARM, STARTING) and agent_id not in self._hosted:
-            self._warm[agent_id] = agent
-
-    async def _warmed(self, number: int) -> Agent | None:
-        """A new agent after its on_warm; None when it could not be built, which is logged."""
-        try:
-            agent = self._build(number)
-            if _is_overridden(agent, "on_warm"):
-                warming = agent.on_warm()
-                if inspect.isawaitable(warming):
-                    await warming
-        except Exception as error:
-            log.error("an agent of type %d could not be built", number, exc_info=error)
-            return None
-        return agent
-
     def _say(self, what: str, agent_id: int, **more: str) -> None:
         self._system.bus.say(f"agent.{what}", {"agent": agent_id, **more})
-
-    def _build(self, number: int) -> Agent:
-        found = self._types.get(number)
-        if found is None:
-            name = self._agents.type_name(number)
-            raise AgentTypeUnknown(f"agent type {name!r} is not known in this worker")
-        agent = found[1]()
-        agent.type = found[0].name
-        return agent
 
     def _told_to_stop(self, agent_id: int, message: Message, *, now: bool) -> None:
         hosted = self._hosted.get(agent_id) or self._restore(agent_id)
         if hosted is None:
             self._confirm(message)
             return
+        if hosted.markers is None:
+            hosted.markers = []
         hosted.markers.append(message)
         if not now and len(hosted.markers) < LANES:
             return
@@ -396,7 +366,7 @@ class AgentHost:
             return
         hosted.busy = True
         try:
-            if _is_overridden(hosted.agent, "on_stop"):
+            if is_overridden(hosted.agent, "on_stop"):
                 stopped = hosted.agent.on_stop()
                 if inspect.isawaitable(stopped):
                     await stopped
@@ -407,7 +377,7 @@ class AgentHost:
         if self._agents.move(hosted.id, DRAINING, FREE) == OK:
             self._metrics.add(Counter.TERMINATED)
             self._say("terminated", hosted.id)
-        for marker in hosted.markers:
+        for marker in hosted.markers or ():
             self._confirm(marker)
 
     def _confirm(self, marker: Message) -> None:
@@ -436,8 +406,7 @@ class AgentHost:
         if info.state not in (ACTIVE, DRAINING):
             return None
         try:
-            agent = self._build(info.type)
-            warming = agent.on_warm() if _is_overridden(agent, "on_warm") else None
+            agent, warming = self._nursery.build(info.type)
         except Exception as error:  # noqa: BLE001 - the agent's own code may raise anything
             self._failed_to_start(agent_id, error)
             return None
@@ -455,9 +424,9 @@ class AgentHost:
                 await asyncio.sleep(0)
             if info.state == FREE or info.worker != self._endpoint.index:
                 continue
-            if info.state == WARM and info.id not in self._warm:
+            if info.state == WARM and not self._nursery.has(info.id):
                 # Its object died with the last process.
-                self._run(self._warm_again(info.id, info.type))
+                self._run(self._nursery.warm_again(info.id, info.type))
             elif info.state in (ACTIVE, STARTING, DRAINING) and info.id not in self._hosted:
                 restored += self._restore(info.id) is not None
         self.sweep()
@@ -471,7 +440,7 @@ class AgentHost:
             info = self._agents.at(slot)
             if info.state == STOPPED and info.worker == self._endpoint.index:
                 self._hosted.pop(info.id, None)
-                self._warm.pop(info.id, None)
+                self._nursery.take(info.id)
                 self._agents.move(info.id, STOPPED, FREE)
 
     async def stop_all(self, timeout_s: float) -> None:
@@ -484,13 +453,7 @@ class AgentHost:
         for hosted in list(self._hosted.values()):
             self._agents.move(hosted.id, ACTIVE, DRAINING)
             await self._stop(hosted)
-        for agent_id in list(self._warm):
-            self._agents.move(agent_id, WARM, FREE)
-        self._warm.clear()
+        self._nursery.close()
         close = getattr(self._executor, "aclose", None)
         if close is not None:
             await close()
-
-
-def _is_overridden(agent: Agent, hook: str) -> bool:
-    return getattr(type(agent), hook) is not getattr(Agent, hook)

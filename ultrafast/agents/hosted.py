@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from ultrafast.agents.agent import Agent
 from ultrafast.bus.wire import Reason
-from ultrafast.core import Message, Table
+from ultrafast.core import Message, Seat, Table
 from ultrafast.errors import StoreFull
 
 __all__ = ["Hosted", "Repeats"]
@@ -22,19 +22,18 @@ _SPACE: Final = "ultrafast.bus"
 _KEPT_NS: Final = 3_600_000_000_000
 
 
-class Hosted:
+class Hosted(Seat):
     """An agent and what waits for it."""
 
-    __slots__ = ("agent", "busy", "id", "mailbox", "markers", "slot", "stopping", "subscriptions")
+    __slots__ = ("mailbox", "markers", "stopping", "subscriptions")
 
-    def __init__(self, agent: Agent, agent_id: int, slot: int) -> None:
-        self.agent = agent
-        self.id = agent_id
-        self.slot = slot
-        self.busy = False
+    agent: Agent
+
+    def __init__(self, agent: Agent, agent_id: int) -> None:
+        super().__init__(agent, agent_id)
         self.mailbox: deque[Message] | None = None
         # Kept, not released: if this process dies, its successor gets them again.
-        self.markers: list[Message] = []
+        self.markers: list[Message] | None = None
         self.stopping = False
         self.subscriptions: list[Any] | None = None
 

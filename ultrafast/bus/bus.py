@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ultrafast import codec
 from ultrafast.bus.answers import payload_of, told_to_asker, value_of
@@ -27,9 +27,6 @@ from ultrafast.core import Message, now_ns
 from ultrafast.core._status import FULL, STALE
 from ultrafast.errors import AgentGone, EntryMissing, QueueFull
 from ultrafast.metric_names import Counter, Histogram
-
-if TYPE_CHECKING:
-    from ultrafast.core._queue import Item
 
 __all__ = ["UltraFastCommunicationBus"]
 
@@ -57,6 +54,7 @@ class UltraFastCommunicationBus:
         self._endpoint = endpoint
         self._agents = endpoint.agents
         self._metrics = endpoint.metrics
+        self._sender = endpoint.sender
         self._letters = DeadLetters(endpoint)
         self.say: Callable[[str, Any], object] = lambda subject, payload: None
         self.directory = Directory(endpoint)
@@ -113,27 +111,14 @@ class UltraFastCommunicationBus:
         EncodeError
             The body can't be encoded.
         """
-        payload, number = codec.encode(body)
-        lane = lane_of(priority)
-        worker = self._route(receiver)
-        sent = worker >= 0 and self._endpoint.post(
-            worker,
-            lane,
-            payload,
-            0,  # Kind.DATA
-            number,
+        return self._sender.send(
             sender or 0,
             receiver,
-            self._endpoint.correlation(),
-            sent_ns or now_ns(),
-            0,
-            0,
+            body,
+            priority,
+            sent_ns,
             0 if ttl_s is None else ttl_ms_of(ttl_s),
         )
-        self._metrics.add(Counter.SENT)
-        if not sent:
-            self._metrics.add(Counter.REFUSED)
-        return sent
 
     async def send(
         self,
@@ -169,30 +154,13 @@ class UltraFastCommunicationBus:
         *,
         priority: str | int = "normal",
     ) -> list[bool]:
-        """Send many messages, a batch for each worker: for each, whether it was accepted.
+        """Send many messages: for each, whether it was accepted.
 
-        The messages of one worker are accepted up to the first that its queue refuses.
+        The messages of one worker are accepted up to the first that its queue refuses. When one
+        can't be encoded, is too large, or is for an agent that is gone, none is sent, and the error
+        says why.
         """
-        lane = lane_of(priority)
-        now = now_ns()
-        accepted = [False] * len(items)
-        batches: dict[int, tuple[list[int], list[Item]]] = {}
-        for index, (receiver, body) in enumerate(items):
-            worker = self._route(receiver)
-            if worker < 0:
-                continue
-            payload, number = codec.encode(body)
-            correlation = self._endpoint.correlation()
-            indices, batch = batches.setdefault(worker, ([], []))
-            indices.append(index)
-            batch.append((payload, 0, number, sender or 0, receiver, correlation, now, 0, 0, 0))
-        for worker, (indices, batch) in batches.items():
-            sent = self._endpoint.queues.send_batch(worker, lane, batch)
-            for index in indices[: max(0, sent)]:
-                accepted[index] = True
-        self._metrics.add(Counter.SENT, len(items))
-        self._metrics.add(Counter.REFUSED, accepted.count(False))
-        return accepted
+        return self._sender.send_many(sender or 0, items, priority)
 
     async def request(
         self,

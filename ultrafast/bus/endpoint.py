@@ -8,21 +8,38 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from ultrafast.bus.wire import Kind, first_correlation
-from ultrafast.core import Agents, Message, Metrics, Queues, Receiver, Region, Table
+from ultrafast import codec as bodies
+from ultrafast.bus.wire import PRIORITIES, Kind, first_correlation, lane_of
+from ultrafast.core import (
+    Agents,
+    Handover,
+    Incoming,
+    Message,
+    Metrics,
+    Queues,
+    Receiver,
+    Region,
+    Seat,
+    Sender,
+    Table,
+    now_ns,
+)
 from ultrafast.core._status import BUSY, FULL, NO_BLOCK, OK
 from ultrafast.errors import QueueFull, RegionClosed
+from ultrafast.metric_names import Counter, Histogram
 
 __all__ = ["Endpoint"]
 
 log = logging.getLogger(__name__)
 
+# Messages taken at once; fewer, where handlers are so slow that a turn ends before a batch does:
+# what was taken waits no longer by its lane.
 _BATCH: Final = 64
-# Batches taken before other callbacks of the loop have their turn.
-_BATCHES_A_TURN: Final = 8
+# Then other callbacks of the loop have their turn.
+_TURN_NS: Final = 1_000_000
 _REFUSED: Final = (FULL, NO_BLOCK, BUSY)
 
 
@@ -52,7 +69,27 @@ class Endpoint:
         self.receiver = Receiver(self.queues, self.index)
         region.set_queue(self.index)
         owner = region.owner(region.slot)
-        self._correlation = first_correlation(region.slot, owner.incarnation)
+        self.sender = Sender(
+            self.queues,
+            self.agents,
+            self.metrics,
+            first_correlation(region.slot, owner.incarnation),
+            int(Kind.DATA),
+            bodies.RAW,
+            bodies.encode,
+            PRIORITIES,
+            lane_of,
+            (int(Counter.SENT), int(Counter.REFUSED)),
+        )
+        self.correlation = self.sender.correlation
+        self._handover = Handover(
+            self.agents,
+            self.metrics,
+            self.dispatch,
+            (int(Counter.DELIVERED), int(Counter.HANDLED)),
+            (int(Histogram.LOCAL_COMMUNICATION), int(Histogram.COMMUNICATION)),
+        )
+        self._batch = _BATCH
         self._handlers: dict[int, Callable[[Message], None]] = {}
         self._waiting: dict[int, asyncio.Future[Message]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -68,6 +105,25 @@ class Endpoint:
     def on(self, kind: Kind, handler: Callable[[Message], None]) -> None:
         """Say who gets messages of a kind. The handler owns the message and must release it."""
         self._handlers[int(kind)] = handler
+
+    def seat(
+        self,
+        seats: Mapping[int, Seat],
+        incoming: type[Incoming],
+        ended: Callable[[Any, Message, Any], object],
+        raised: Callable[[Any, Message, BaseException], object],
+    ) -> Callable[[Message], Any]:
+        """Have plain DATA messages handled where their receivers sit; `Handover.seat` says how.
+
+        Returns
+        -------
+        callable
+            Makes of a message what handlers get.
+        """
+        self._handover.seat(
+            seats, incoming, int(Kind.DATA), bodies.RAW, bodies.decode, ended, raised
+        )
+        return self._handover.incoming
 
     def at_stop(self, callback: Callable[[], object]) -> None:
         """Have something done before this process takes no more messages."""
@@ -102,7 +158,7 @@ class Endpoint:
         """Stop for good: the inbox is emptied and its name given up. For a process without heir."""
         self.stop()
         self.region.set_queue(None)
-        while batch := self.receiver.take(_BATCH):
+        while batch := self._handover.take_back() or self.receiver.take(_BATCH):
             for message in batch:
                 message.release()
         self.queues.close(self.index)
@@ -115,20 +171,38 @@ class Endpoint:
         self._again = None
         if self._closed:
             return
-        receiver = self.receiver
-        for _ in range(_BATCHES_A_TURN):
+        try:
+            empty = self._empty(now_ns() + _TURN_NS)
+        except BaseException:
+            # Of an agent that ends the process, or of a damaged queue: the others' messages go on.
+            self._soon()
+            raise
+        if not empty:
+            self._soon()
+
+    def _soon(self) -> None:
+        assert self._loop is not None
+        if not self._closed and not self.region.closed:
+            self._again = self._loop.call_soon(self._drain)
+
+    def _empty(self, until_ns: int) -> bool:
+        """Hand out what there is, until the time has come; True: the inbox is empty and armed."""
+        receiver, handover = self.receiver, self._handover
+        while True:
+            if not handover.hand_out(until_ns):
+                self._batch = max(1, self._batch // 2)
+                return False
+            if now_ns() >= until_ns or self._closed:
+                return False
             if receiver.has_orphans:
                 batch = receiver.adopt(1024)
             else:
-                batch = receiver.take(_BATCH)
-            if not batch:
-                if receiver.arm_pipe():
-                    return
-                continue
-            for message in batch:
-                self.dispatch(message)
-        assert self._loop is not None
-        self._again = self._loop.call_soon(self._drain)
+                batch = receiver.take(self._batch)
+            if batch:
+                self._batch = min(_BATCH, self._batch * 2)
+                handover.load(batch)
+            elif receiver.arm_pipe():
+                return True
 
     def dispatch(self, message: Message) -> None:
         """Hand one message to the handler of its kind."""
@@ -144,11 +218,6 @@ class Endpoint:
             message.release()
 
     # --- sending
-
-    def correlation(self) -> int:
-        """A number that no other message of the region carries."""
-        self._correlation += 1
-        return self._correlation
 
     def post(
         self,

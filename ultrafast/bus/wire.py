@@ -1,6 +1,7 @@
 """What the numbers in a message's head mean to the runtime: kinds, operations, priorities, ids.
 
-Stands on the errors. The core carries these numbers and does not know their meaning.
+Stands on the errors, and on a door for the place of a message's origin in its number. The core
+carries all other numbers and does not know their meaning.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import time
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
+from ultrafast.core._sender import ORIGIN_SHIFT
 from ultrafast.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -80,7 +82,8 @@ REPLY_LANE: Final = 1
 
 # A correlation is [ process slot 10 | start 18 | count 36 ]: unique over the processes of a region
 # and, but for a wrap of one of its parts, over the processes that used the slot before.
-_SLOT_SHIFT: Final = 54
+# The core's doors know the place of the slot as well.
+_SLOT_SHIFT: Final = ORIGIN_SHIFT
 
 
 def origin_of(correlation: int) -> int:

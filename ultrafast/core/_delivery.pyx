@@ -1,0 +1,259 @@
+# cython: language_level=3, binding=False, embedsignature=True
+# cython: boundscheck=False, wraparound=False
+"""Handing messages to who sits at their receivers' records, and what a handler sees of one.
+
+Stands on csrc/uf_agents.h, csrc/uf_hist.h and csrc/uf_pool.h. Handles the plain case whole: a message
+of one kind, come for the first time and for somebody who is free, whose handler returns and does not
+wait. Anything else it gives to whom its maker named; it decides nothing about it.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+
+from ultrafast.core cimport _c
+from ultrafast.core._agents cimport Agents
+from ultrafast.core._message cimport GOING, HELD, Message
+from ultrafast.core._metrics cimport Metrics
+from ultrafast.core._pool cimport LOCKED_COPY_BYTES
+from ultrafast.core._region cimport can_write
+from ultrafast.core._sender cimport ORIGIN_BITS
+
+
+cdef uint64_t monotonic_ns() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return <uint64_t>now.tv_sec * 1000000000 + <uint64_t>now.tv_nsec
+
+
+cdef bint surely_a_value(object outcome):
+    """Of a type that nobody can await, said without asking its attributes."""
+    kind = type(outcome)
+    return (
+        outcome is None or kind is dict or kind is str or kind is bytes or kind is bool
+        or kind is int or kind is float or kind is list or kind is tuple
+    )
+
+
+cdef class Seat:
+    """A place where messages are handled, one at a time.
+
+    Parameters
+    ----------
+    agent : object
+        Its `on_message` gets an `Incoming`.
+    id : int
+        Of its record.
+    """
+
+    def __init__(self, agent, uint64_t id):
+        self.agent = agent
+        self.id = id
+        self.slot = <uint32_t>(id & ((1 << _c.UF_AGENT_SLOT_BITS) - 1))
+        self.busy = False
+
+
+cdef class Incoming:
+    """What a handler sees of a message; made by a `Handover`."""
+
+    def __init__(self):
+        raise TypeError("messages come from a queue")
+
+    cdef Message _of(self):
+        if self._message is None:
+            raise TypeError("this message was not made by a queue's receiver")
+        return self._message
+
+    @property
+    def sender(self):
+        return self._of().sender
+
+    @property
+    def receiver(self):
+        return self._of().receiver
+
+    @property
+    def id(self):
+        return self._of().correlation
+
+    @property
+    def priority(self):
+        return self._of().lane
+
+    @property
+    def redelivered(self):
+        return (self._of().flags & _c.UF_MESSAGE_REDELIVERED) != 0
+
+    @property
+    def sent_ns(self):
+        return self._of().sent_ns
+
+    @property
+    def wants_answer(self):
+        return self._of().reply_queue != 0
+
+    @property
+    def body(self):
+        """What was sent."""
+        cdef Message message
+        if not self._read:
+            message = self._of()
+            if message.codec == self._by._raw and message.nbytes < LOCKED_COPY_BYTES:
+                message._usable()
+                self._body = PyBytes_FromStringAndSize(<const char *>message._data, message.nbytes)
+            else:
+                self._body = self._by._decode(message.payload, message.codec)
+            self._read = True
+        return self._body
+
+
+@cython.final
+cdef class Handover:
+    """Hands batches of messages out.
+
+    Parameters
+    ----------
+    agents : Agents
+        Where what was handled is counted for each.
+    metrics : Metrics
+    other : callable
+        Gets every message that is not the plain case; it is then the callee's.
+    counters, histograms : tuple of int
+        Numbers of: messages delivered, messages handled; the latency of those from this process,
+        the latency of those from others.
+    """
+
+    def __cinit__(self, Agents agents not None, Metrics metrics not None, other,
+                  tuple counters not None, tuple histograms not None):
+        can_write(agents.region)
+        self.region = agents.region
+        self._agents = agents._agents
+        self._metrics = metrics._metrics
+        self._other = other
+        self._delivered, self._handled = counters
+        self._near, self._far = histograms
+        self._seats = {}
+        self._incoming = Incoming
+        self._batch = []
+
+    def seat(self, dict seats not None, type incoming not None, uint8_t kind, uint8_t raw, decode,
+             ended, raised):
+        """Say who sits where, and what becomes of outcomes.
+
+        Parameters
+        ----------
+        seats : dict of int to Seat
+            By id; the caller goes on changing it.
+        incoming : type
+            `Incoming` or a subclass without fields of its own.
+        kind : int
+            Of the messages that seats get.
+        raw : int
+            The codec whose bytes are the body.
+        decode : callable
+            Makes a body of a payload and a codec.
+        ended : callable
+            Called with seat, message and outcome where a handler returned what may have to be
+            awaited or sent; both are then the callee's.
+        raised : callable
+            The same with the error of a handler that raised.
+        """
+        if not issubclass(incoming, Incoming):
+            raise TypeError(f"{incoming.__name__} is no Incoming")
+        self._seats, self._incoming, self._decode = seats, incoming, decode
+        self._kind, self._raw = kind, raw
+        self._ended, self._raised = ended, raised
+
+    def incoming(self, Message message not None):
+        """What a handler sees of a message."""
+        cdef type kind = self._incoming
+        cdef Incoming made = <Incoming>kind.__new__(kind)
+        made._message = message
+        made._by = self
+        return made
+
+    @property
+    def waiting(self):
+        """Messages of the batch that are not handed out yet; they are this process's."""
+        return len(self._batch) - self._at
+
+    def load(self, list batch not None):
+        """Take messages to hand out, after those that it has."""
+        if self._at < len(self._batch):
+            self._batch += batch
+        else:
+            self._batch, self._at = batch, 0
+
+    def take_back(self):
+        """The messages not handed out, which are the caller's again."""
+        left = self._batch[self._at:]
+        self._batch, self._at = [], 0
+        return left
+
+    def hand_out(self, uint64_t until_ns):
+        """Hand the messages out, in order, until none is left or the time has come.
+
+        Parameters
+        ----------
+        until_ns : int
+            CLOCK_MONOTONIC. One message is handed out whatever the time is.
+
+        Returns
+        -------
+        bool
+            Whether none is left.
+
+        Notes
+        -----
+        An error that `other`, `ended` or `raised` lets through comes out of here; the messages
+        behind the one it was about stay to be handed out.
+        """
+        cdef Message message
+        cdef object seat
+        cdef uint64_t now
+        cdef bint begun = False
+        while self._at < len(self._batch):
+            now = monotonic_ns()
+            if begun and now >= until_ns:
+                return False
+            begun = True
+            message = <Message?>self._batch[self._at]
+            self._at += 1
+            if message.kind == self._kind and message.extra == 0 and message.flags == 0:
+                seat = self._seats.get(message.receiver)
+                if seat is not None and not (<Seat?>seat).busy:
+                    self._plain(<Seat>seat, message, now)
+                    continue
+            self._other(message)
+        self._batch, self._at = [], 0
+        return True
+
+    cdef int _plain(self, Seat seat, Message message, uint64_t now_ns) except -1:
+        cdef int64_t taken = <int64_t>(now_ns - message.sent_ns)
+        cdef object outcome
+        can_write(self.region)
+        _c.uf_hist_record(
+            self._metrics,
+            self._near if message.correlation >> ORIGIN_BITS == self.region._system.self.slot
+            else self._far,
+            <uint64_t>taken if taken > 0 else 0,
+        )
+        try:
+            outcome = seat.agent.on_message(self.incoming(message))
+        except BaseException as error:
+            self._raised(seat, message, error)
+            return 0
+        if message.reply_queue != 0 or not surely_a_value(outcome):
+            self._ended(seat, message, outcome)
+            return 0
+        can_write(self.region)  # the handler may have closed it, or be a forked child
+        _c.uf_counter_add(self._metrics, self._delivered, 1)
+        _c.uf_counter_add(self._metrics, self._handled, 1)
+        _c.uf_agent_handled(self._agents, seat.slot, False, now_ns)
+        if message._hold == HELD:
+            if message._views != 0:
+                message._hold = GOING
+            else:
+                message._give()
+        return 0

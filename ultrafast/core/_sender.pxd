@@ -1,0 +1,29 @@
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+
+from ultrafast.core cimport _c
+from ultrafast.core._queue cimport Queues
+
+cdef enum:
+    # A message's number begins with its maker's process slot, above so many bits.
+    ORIGIN_BITS = 54
+
+cdef class Sender:
+    cdef readonly Queues queues        # strong
+    cdef _c.uf_agents *_agents         # borrowed from the region, as the metrics
+    cdef _c.uf_metrics *_metrics
+    cdef uint64_t _number              # the last one given
+    cdef dict _lanes                   # of priorities by name
+    cdef object _lane_of
+    cdef object _encode
+    cdef uint8_t _kind
+    cdef uint8_t _raw                  # the codec of bytes as they are
+    cdef uint32_t _sent                # counters
+    cdef uint32_t _refused
+
+    cdef uint32_t _lane(self, object priority) except? 0xFFFFFFFF
+    cdef int _route(self, uint64_t receiver, uint32_t *worker) except? -1
+    cdef int _fill(self, object payload, uint8_t codec, uint32_t lane, uint64_t sender,
+                   uint64_t receiver, uint64_t sent_ns, uint32_t extra,
+                   uint32_t *handle) except? -1
+    cdef Py_ssize_t _push(self, uint32_t worker, uint32_t lane, uint32_t *handles,
+                          uint32_t count) except? -1

@@ -1,0 +1,39 @@
+from collections.abc import Callable, Sequence
+from typing import Any, Final, final
+
+from ultrafast.core._agents import Agents
+from ultrafast.core._metrics import Metrics
+from ultrafast.core._queue import Queues
+
+ORIGIN_SHIFT: Final[int]
+
+@final
+class Sender:
+    def __new__(
+        cls,
+        queues: Queues,
+        agents: Agents,
+        metrics: Metrics,
+        first: int,
+        kind: int,
+        raw: int,
+        encode: Callable[[Any], tuple[Any, int]],
+        lanes: dict[str, int],
+        lane_of: Callable[[str | int], int],
+        counters: tuple[int, int],
+    ) -> Sender: ...
+    @property
+    def queues(self) -> Queues: ...
+    def correlation(self) -> int: ...
+    def send(
+        self,
+        sender: int,
+        receiver: int,
+        body: Any,
+        priority: str | int,
+        sent_ns: int = 0,
+        extra: int = 0,
+    ) -> bool: ...
+    def send_many(
+        self, sender: int, items: Sequence[tuple[int, Any]], priority: str | int
+    ) -> list[bool]: ...

@@ -1,0 +1,259 @@
+# cython: language_level=3, binding=False, embedsignature=True
+# cython: boundscheck=False, wraparound=False
+"""Sending to agents: from an id and a body to a block in their worker's queue, in one call.
+
+Stands on csrc/uf_agents.h and csrc/uf_queue.h. Knows no codec but that of bytes, and never waits.
+"""
+
+cimport cython
+from cpython.bytes cimport PyBytes_CheckExact
+from cpython.mem cimport PyMem_Free, PyMem_Malloc
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+
+from ultrafast.core cimport _c
+from ultrafast.core._agents cimport Agents
+from ultrafast.core._metrics cimport Metrics
+from ultrafast.core._queue cimport Queues, refused
+from ultrafast.core._region cimport can_write
+
+from ultrafast import errors
+
+ORIGIN_SHIFT = ORIGIN_BITS
+
+cdef enum:
+    RUN = 256
+    NOWHERE = 0xFFFFFFFF
+
+
+cdef uint64_t monotonic_ns() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return <uint64_t>now.tv_sec * 1000000000 + <uint64_t>now.tv_nsec
+
+
+@cython.final
+cdef class Sender:
+    """Sends messages to agents, and numbers the messages of this process.
+
+    Parameters
+    ----------
+    queues, agents, metrics : Queues, Agents, Metrics
+        Of one region.
+    first : int
+        The number before the first one given.
+    kind, raw : int
+        Of the messages; of the codec of bytes as they are.
+    encode : callable
+        Makes a payload and its codec's number of any other body.
+    lanes : dict of str to int
+        Priorities by name.
+    lane_of : callable
+        The lane of any other priority; it raises for what is none.
+    counters : tuple of int
+        Numbers of: messages tried to send, messages refused.
+    """
+
+    def __cinit__(self, Queues queues not None, Agents agents not None, Metrics metrics not None,
+                  uint64_t first, uint8_t kind, uint8_t raw, encode, dict lanes not None, lane_of,
+                  tuple counters not None):
+        can_write(queues.region)
+        self.queues = queues
+        self._agents = agents._agents
+        self._metrics = metrics._metrics
+        self._number = first
+        self._kind, self._raw = kind, raw
+        self._encode = encode
+        self._lanes, self._lane_of = lanes, lane_of
+        self._sent, self._refused = counters
+
+    def correlation(self):
+        """A number that no other message of the region carries."""
+        self._number += 1
+        return self._number
+
+    def send(self, uint64_t sender, uint64_t receiver, body, priority, uint64_t sent_ns=0,
+             uint32_t extra=0):
+        """Send one message, or be refused at once.
+
+        Parameters
+        ----------
+        sender, receiver : int
+            Agent ids; sender 0 for none.
+        body : object
+        priority : str or int
+        sent_ns : int
+            The intended send time; now, when 0.
+        extra : int
+            Carried beside it.
+
+        Returns
+        -------
+        bool
+            Whether it was accepted; either way it is counted.
+
+        Raises
+        ------
+        AgentGone, MessageTooBig
+            And what `encode` and `lane_of` raise. Nothing was sent or counted.
+        """
+        cdef uint32_t lane = self._lane(priority)
+        cdef uint32_t worker = 0
+        cdef uint32_t handle = 0
+        cdef uint8_t codec = self._raw
+        cdef int status
+        if not PyBytes_CheckExact(body):
+            body, codec = self._encode(body)
+        can_write(self.queues.region)
+        status = self._route(receiver, &worker)
+        if status == _c.UF_OK:
+            status = self._fill(body, codec, lane, sender, receiver,
+                                sent_ns if sent_ns != 0 else monotonic_ns(), extra, &handle)
+        if status == _c.UF_OK and self._push(worker, lane, &handle, 1) == 1:
+            _c.uf_counter_add(self._metrics, self._sent, 1)
+            return True
+        _c.uf_counter_add(self._metrics, self._sent, 1)
+        _c.uf_counter_add(self._metrics, self._refused, 1)
+        return False
+
+    def send_many(self, uint64_t sender, items, priority):
+        """Send (receiver, body) pairs in order, neighbours of one worker with one look at its bell.
+
+        Parameters
+        ----------
+        sender : int
+        items : sequence of tuple
+        priority : str or int
+
+        Returns
+        -------
+        list of bool
+            For each, whether it was accepted. Of the messages of one worker those from the first
+            that it refused on are not.
+
+        Raises
+        ------
+        AgentGone, MessageTooBig
+            And what `encode` raises, for any of them: then none was sent or counted.
+        """
+        cdef uint32_t lane = self._lane(priority)
+        cdef Py_ssize_t count, at, each, accepted, most
+        cdef Py_ssize_t begin = 0
+        cdef uint32_t handles[RUN]
+        cdef uint32_t filled = 0
+        cdef uint32_t full = 0
+        cdef uint32_t current = NOWHERE
+        cdef uint32_t *workers
+        cdef uint64_t receiver
+        cdef uint64_t now = monotonic_ns()
+        cdef uint8_t codec
+        cdef list answers
+        can_write(self.queues.region)
+        items = items if isinstance(items, (list, tuple)) else list(items)
+        count = len(items)
+        # The room of a block of the last class, which is the largest.
+        most = _c.uf_pool_room(
+            self.queues._pool, ((self.queues._pool.classes - 1) << _c.UF_INDEX_BITS) | 1
+        )
+        ready = []
+        refusing = set()
+        workers = <uint32_t *>PyMem_Malloc((count + 1) * sizeof(uint32_t))
+        if workers == NULL:
+            raise MemoryError
+        try:
+            for at in range(count):
+                receiver, body = items[at]
+                codec = self._raw
+                if not PyBytes_CheckExact(body):
+                    body, codec = self._encode(body)
+                if len(body) > most:
+                    raise errors.MessageTooBig(
+                        f"item {at} is a message of {len(body)} bytes: the largest block has room "
+                        f"for {most}"
+                    )
+                if self._route(receiver, &workers[at]) != _c.UF_OK:
+                    workers[at] = NOWHERE
+                ready.append((body, codec, receiver))
+            answers = [False] * count
+            workers[count] = NOWHERE
+            # An encoder's own code may have run meanwhile, and closed the region.
+            can_write(self.queues.region)
+            for at in range(count + 1):
+                if filled != 0 and (workers[at] != current or filled == RUN):
+                    full, filled = filled, 0  # whatever comes of it, they are no longer held here
+                    accepted = self._push(current, lane, handles, full)
+                    for each in range(begin, begin + accepted):
+                        answers[each] = True
+                    if accepted < full:
+                        refusing.add(current)
+                if at == count or workers[at] == NOWHERE or workers[at] in refusing:
+                    continue
+                if filled == 0:
+                    begin, current = at, workers[at]
+                body, codec, receiver = ready[at]
+                if self._fill(body, codec, lane, sender, receiver, now, 0,
+                              &handles[filled]) == _c.UF_OK:
+                    filled += 1
+                else:
+                    refusing.add(current)
+                    workers[at] = NOWHERE
+        finally:
+            PyMem_Free(workers)
+            for full in range(filled):
+                _c.uf_pool_give(self.queues._pool, handles[full])
+        _c.uf_counter_add(self._metrics, self._sent, <uint64_t>count)
+        _c.uf_counter_add(self._metrics, self._refused, <uint64_t>answers.count(False))
+        return answers
+
+    cdef uint32_t _lane(self, object priority) except? 0xFFFFFFFF:
+        lane = self._lanes.get(priority)
+        return self._lane_of(priority) if lane is None else lane
+
+    cdef int _route(self, uint64_t receiver, uint32_t *worker) except? -1:
+        """Where its receiver lives: OK, or FULL when its mailbox is."""
+        cdef int status = _c.uf_agent_route(self._agents, receiver, worker)
+        if status == _c.UF_STALE:
+            raise errors.AgentGone(
+                f"there is no agent {receiver:#x}: it stopped, failed or never was"
+            )
+        return status
+
+    cdef int _fill(self, object payload, uint8_t codec, uint32_t lane, uint64_t sender,
+                   uint64_t receiver, uint64_t sent_ns, uint32_t extra,
+                   uint32_t *handle) except? -1:
+        """A block with the message: OK or NO_BLOCK."""
+        cdef _c.uf_message *head
+        cdef int status = self.queues._take_block(payload, handle)
+        if status != _c.UF_OK:
+            return status
+        head = <_c.uf_message *>_c.uf_pool_block(self.queues._pool, handle[0])
+        self._number += 1
+        head.kind = self._kind
+        head.lane = <uint8_t>lane
+        head.flags = 0
+        head.sender = sender
+        head.receiver = receiver
+        head.correlation = self._number
+        head.sent_ns = sent_ns
+        head.reply_queue = 0
+        head.codec = codec
+        head.attempt = 0
+        head.extra = extra
+        return _c.UF_OK
+
+    cdef Py_ssize_t _push(self, uint32_t worker, uint32_t lane, uint32_t *handles,
+                          uint32_t count) except? -1:
+        """How many of the blocks the queue took, from the first on; the others are given back."""
+        cdef uint32_t bell = 0
+        cdef uint32_t each
+        cdef int status = _c.uf_queue_send(
+            self.queues._queues, worker, lane, handles, count, &bell
+        )
+        cdef uint32_t sent = <uint32_t>status if status > 0 else 0
+        for each in range(sent, count):
+            _c.uf_pool_give(self.queues._pool, handles[each])
+        if sent == 0:
+            refused(status, worker, lane)
+        elif bell & 3:
+            self.queues.region._ring(worker, bell)
+        return sent
