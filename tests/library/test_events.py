@@ -470,3 +470,26 @@ def test_wrong_subjects_and_patterns(subject: str) -> None:
 def test_wrong_settings(settings: dict[str, Any]) -> None:
     with pytest.raises(InvalidArgument, match=str(next(iter(settings)))):
         EnhancedEventBus(**settings)
+
+
+def test_an_interest_that_is_refused_leaves_nothing_behind() -> None:
+    async def main() -> None:
+        bus = EnhancedEventBus()
+        told: list[tuple[str, bool]] = []
+
+        def refuse(pattern: str, wanted: bool) -> None:
+            raise MemoryError("full")
+
+        bus.connect(None, refuse)
+        with pytest.raises(MemoryError):
+            bus.on("x", lambda event: None)
+        with pytest.raises(MemoryError):
+            await bus.wait_for("x", 1)
+        assert bus.statistics().handlers == 0
+        bus.connect(None, lambda pattern, wanted: told.append((pattern, wanted)))
+        registrations = [bus.on("x", lambda event: None) for _ in range(2)]
+        for registration in registrations:
+            bus.off(registration)
+        assert told == [("x", True), ("x", False)]
+
+    run(main())

@@ -13,7 +13,6 @@ from typing import Any, Final
 from ultrafast.agents.agent import Agent
 from ultrafast.bus.wire import Reason
 from ultrafast.core import Message, Seat, Table
-from ultrafast.errors import StoreFull
 
 __all__ = ["Hosted", "Repeats"]
 
@@ -71,12 +70,10 @@ class Repeats:
         if begun >= limit:
             self._table.delete(_SPACE, key)
             return Reason.POISONOUS
-        try:
-            self._table.set(_SPACE, key, begun + 1, time.time_ns() + _KEPT_NS)
-        except StoreFull:
-            # Not to be counted: the deaths that it was part of are counted in its head.
-            return Reason.POISONOUS if message.attempt > limit else None
-        return None
+        if self._table.set(_SPACE, key, begun + 1, time.time_ns() + _KEPT_NS):
+            return None
+        # No room to count it: the deaths that it was part of are counted in its head.
+        return Reason.POISONOUS if message.attempt > limit else None
 
     def end(self, message: Message) -> None:
         """It was handled, however that ended."""

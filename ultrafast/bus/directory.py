@@ -6,6 +6,7 @@ the others to read again. An entry whose process has died is not believed. It se
 
 from __future__ import annotations
 
+import logging
 import random
 from typing import Final
 
@@ -14,8 +15,11 @@ import msgspec
 from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.topics import TopicMatcher
 from ultrafast.core._region import PHASE_LIVE
+from ultrafast.errors import StoreFull
 
 __all__ = ["EVENT", "GROUP", "Directory", "Interest"]
+
+log = logging.getLogger(__name__)
 
 GROUP: Final = 0
 EVENT: Final = 1
@@ -78,14 +82,27 @@ class Directory:
         endpoint.at_stop(self._leave)
 
     def announce(self, interest: Interest) -> None:
-        """Tell the others; what they send after this returns, they send with it in mind."""
+        """Tell the others; what they send after this returns, they send with it in mind.
+
+        Raises
+        ------
+        StoreFull
+            There is no room to write it down, and nobody was told.
+        """
         self._own.append(interest)
-        self._write()
+        if not self._write():
+            self._own.remove(interest)
+            self._write()
+            raise StoreFull(
+                f"no room in the store to tell other processes of the pattern {interest.pattern!r} "
+                "that is wanted here: delete entries, or raise Config(memory_store_size=...)"
+            )
 
     def withdraw(self, interest: Interest) -> None:
-        """The opposite of `announce`."""
+        """The opposite of `announce`. Without room to say so it is said with the next change."""
         self._own.remove(interest)
-        self._write()
+        if not self._write():
+            log.warning("no room in the store to say that %r is wanted no more", interest.pattern)
 
     def matching(self, kind: int, subject: str) -> list[Interest]:
         """The interests of a kind that a subject falls under."""
@@ -114,10 +131,10 @@ class Directory:
 
     # --- inside
 
-    def _write(self) -> None:
-        entry = _Entry(self._incarnation, self._own)
-        self._table.set(_SPACE, self._slot, msgspec.msgpack.encode(entry))
-        self._say()
+    def _write(self) -> bool:
+        """Write our entry and have it read: False when there was no room for one of the two."""
+        data = msgspec.msgpack.encode(_Entry(self._incarnation, self._own))
+        return self._table.set(_SPACE, self._slot, data) and self._say()
 
     def _leave(self) -> None:
         if self._own:
@@ -125,8 +142,8 @@ class Directory:
             self._table.delete(_SPACE, self._slot)
             self._say()
 
-    def _say(self) -> None:
-        self._table.set(_SPACE, _CHANGED, random.getrandbits(62))
+    def _say(self) -> bool:
+        return self._table.set(_SPACE, _CHANGED, random.getrandbits(62))
 
     def _entry(self, slot: str) -> _Entry | None:
         data = self._table.get(_SPACE, slot)

@@ -357,11 +357,10 @@ class EnhancedEventBus:
         return registration
 
     def _join(self, each: Registration | Waiter) -> None:
-        if not self._topics.add(each.pattern, each):
-            return
-        count = self._interests[each.pattern] = self._interests.get(each.pattern, 0) + 1
-        if count == 1 and self._on_interest is not None:
-            self._on_interest(each.pattern, True)
+        if check_pattern(each.pattern) not in self._interests and self._on_interest is not None:
+            self._on_interest(each.pattern, True)  # which may refuse: then nothing has changed
+        self._topics.add(each.pattern, each)
+        self._interests[each.pattern] = self._interests.get(each.pattern, 0) + 1
 
     def _part(self, each: Registration | Waiter) -> bool:
         if not self._topics.remove(each.pattern, each):

@@ -63,8 +63,12 @@ class Membership(Subscription):
         acknowledge: Any = "auto" if callback is None else "manual"
         self._consumer = queues.consumer(index, group, 1, acknowledge)
         self._open = True
+        try:
+            directory.announce(self._interest)
+        except BaseException:
+            self._consumer.close()
+            raise
         self._pump = None if callback is None else asyncio.ensure_future(self._call_all())
-        directory.announce(self._interest)
 
     def close(self) -> None:
         """Take no more; other members get what this one has not begun. May be called twice."""
