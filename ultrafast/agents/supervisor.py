@@ -354,6 +354,7 @@ class Supervisor:
             )
             if worker.ready is not None and not worker.ready.done():
                 worker.ready.set_exception(failure)
+                worker.ready.exception()  # whoever waits is told; nobody may
             log.error("%s; trying again in 5 s", failure)
             self._loop.call_later(5.0, self._relaunch, worker)
             return

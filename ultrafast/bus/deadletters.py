@@ -103,7 +103,7 @@ class DeadLetters:
         """Keep a message, and release it here.
 
         Of a full queue the oldest letter gives way, which is counted. A message too large to carry
-        a reason besides is kept as it is.
+        a reason besides, or one for which the pool has no other block, is kept as it is.
         """
         sealed = Sealed(
             int(reason),
@@ -119,9 +119,13 @@ class DeadLetters:
             message.tobytes(),
         )
         try:
-            self._keep(lambda: self._post(sealed))
+            kept = self._post(sealed) or (
+                self._is_full() and self._keep(lambda: self._post(sealed))
+            )
         except MessageTooBig:
-            self._keep(lambda: message.forward(self._queue, _LANE) == OK)
+            kept = False
+        if not kept and not self._keep(lambda: message.forward(self._queue, _LANE) == OK):
+            self._lost("a message")
         message.release()
 
     def put_payload(self, payload: bytes, reason: Reason) -> None:
@@ -130,10 +134,11 @@ class DeadLetters:
         kind = int(Kind.PUBLISH)
         sealed = Sealed(int(reason), kind, 0, 0, 0, codec.MSGPACK, 2, inbox, time.time(), payload)
         try:
-            self._keep(lambda: self._post(sealed))
+            kept = self._keep(lambda: self._post(sealed))
         except MessageTooBig:
-            self._endpoint.metrics.add(Counter.LETTERS_LOST)
-            log.error("a publication of %d bytes is too large for a dead letter", len(payload))
+            kept = False
+        if not kept:
+            self._lost(f"a publication of {len(payload):,} bytes")
 
     def _post(self, sealed: Sealed) -> bool:
         return self._endpoint.post(
@@ -182,7 +187,8 @@ class DeadLetters:
 
     def put_back(self, message: Message) -> None:
         """What `pick` gave stays a letter."""
-        self._keep(lambda: message.forward(self._queue, _LANE) == OK)
+        if not self._keep(lambda: message.forward(self._queue, _LANE) == OK):
+            self._lost("a letter")
         message.release()
 
     def _walk(self, take: Callable[[Message], bool]) -> None:
@@ -202,15 +208,22 @@ class DeadLetters:
             return batch
         return self._receiver.take(most)
 
-    def _keep(self, put: Callable[[], bool]) -> None:
+    def _is_full(self) -> bool:
+        return self._endpoint.queues.length(self._queue, _LANE) >= self._endpoint.queues.capacity
+
+    def _keep(self, put: Callable[[], bool]) -> bool:
+        """Put, and where it is refused let the oldest letters give way: whether it was put."""
         for _ in range(_TRIES):
             if put():
-                return
+                return True
             for oldest in self._receiver.take(1):
                 oldest.release()
                 self._endpoint.metrics.add(Counter.LETTERS_LOST)
+        return False
+
+    def _lost(self, what: str) -> None:
         self._endpoint.metrics.add(Counter.LETTERS_LOST)
-        log.error("the region has no room for a dead letter, even for the oldest one's")
+        log.error("%s has no room among the dead letters, even in the oldest one's place", what)
 
 
 def sealed_in(message: Message) -> Sealed:
