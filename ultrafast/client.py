@@ -46,7 +46,7 @@ class Client(SystemContext):
             owner = region.owner(region.slot)
             parts = assemble(region, self.config, f"client-{region.slot}-{owner.incarnation}")
         except BaseException:
-            region.close()
+            region.retire()
             raise
         super().__init__(parts.endpoint, parts.bus, parts.spawner, parts.store, parts.events)
         self._region = region
@@ -69,7 +69,7 @@ class Client(SystemContext):
             return
         if os.getpid() == self._pid:  # in a forked child, the place is the parent's
             self._endpoint.leave()
-        region.close()
+        region.retire()
 
 
 def attach(name: str, *, directory: str = "/dev/shm") -> Client:

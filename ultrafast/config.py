@@ -173,6 +173,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_redeliveries : int
         How often a message may come again after the death of who was handling it; then it is a
         dead letter. Agent types may say otherwise.
+    allow_pickle : bool
+        Whether what has no plain form travels pickled. To unpickle runs the code that the bytes
+        name, and once it is on, a process does so for every system it is in: turn it on where every
+        process that may attach is trusted.
     worker_hang_timeout_s : float
         A worker that gives no sign for so long is taken for dead.
     shutdown_timeout_s : float
@@ -219,6 +223,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_processes: int = 64
     max_named_queues: int = 32
     max_redeliveries: int = 3
+    allow_pickle: bool = False
     worker_hang_timeout_s: float = 30.0
     shutdown_timeout_s: float = 10.0
     model: str | None = None

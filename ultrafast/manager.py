@@ -358,10 +358,7 @@ class UltraFastAgentManager(SystemContext):
         if endpoint is not None:
             endpoint.stop()
         await self.events.close()
-        try:
-            region.close()
-        except BufferError as error:
-            log.warning("%s; it stays mapped until they end, its file is removed", error)
+        region.retire()
         remove_region(self.region_path)
 
     async def __aenter__(self) -> UltraFastAgentManager:

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from ultrafast.codec import MSGPACK, NDARRAY, RAW, decode, encode
+from ultrafast.codec import MSGPACK, NDARRAY, PICKLE, PUBLICATION, RAW, decode, encode
 from ultrafast.errors import DecodeError, EncodeError
 
 UTC = dt.UTC
@@ -296,7 +296,7 @@ def test_a_pickle_is_not_run() -> None:
     assert not RAN
     hostile = pickle.dumps(Runs())
     assert b"remember" in hostile
-    for codec in (MSGPACK, NDARRAY, 3, 16):
+    for codec in (MSGPACK, NDARRAY, PUBLICATION, PICKLE, 16):
         with pytest.raises(DecodeError):
             decode(hostile, codec)
     assert decode(hostile, RAW) == hostile

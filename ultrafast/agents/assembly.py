@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from ultrafast import codec
 from ultrafast.agents.context import SystemContext
 from ultrafast.agents.host import TaskRunner
 from ultrafast.agents.spawner import Spawner
@@ -85,6 +86,8 @@ def assemble(
     events : EnhancedEventBus, optional
         This process's, where it has one already.
     """
+    if config.allow_pickle:
+        codec.allow_pickle(True)
     endpoint = Endpoint(region, inbox)
     bus = UltraFastCommunicationBus(
         endpoint,

@@ -21,7 +21,7 @@ from ultrafast.bus.events import EnhancedEventBus
 from ultrafast.bus.subscription import Publication, Subscription, WhenFull
 from ultrafast.bus.wire import Kind
 from ultrafast.bus.workqueue import WorkQueue
-from ultrafast.core import now_ns
+from ultrafast.core import Loan, now_ns
 from ultrafast.errors import UltrafastError
 from ultrafast.executor.executor import failed_result
 from ultrafast.executor.profiles import Profile
@@ -30,6 +30,8 @@ from ultrafast.metric_names import Counter, Histogram
 from ultrafast.store import UltraFastMemoryStore
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ultrafast.agents.host import AgentHost
 
 __all__ = ["Context", "SystemContext"]
@@ -205,6 +207,16 @@ class SystemContext:
             pattern, callback, queue_group=queue_group, buffer=buffer, when_full=when_full
         )
 
+    def loan(self, nbytes: int) -> Loan:
+        """Memory to write a large body into; see `UltraFastCommunicationBus.loan`."""
+        return self.bus.loan(nbytes)
+
+    def loan_array(
+        self, shape: int | tuple[int, ...], dtype: Any = float
+    ) -> np.ndarray[Any, np.dtype[Any]]:
+        """An array to fill and send; see `UltraFastCommunicationBus.loan_array`."""
+        return self.bus.loan_array(shape, dtype)
+
     def queue(self, name: str) -> WorkQueue:
         """A named queue; see `UltraFastCommunicationBus.queue`."""
         return self.bus.queue(name)
@@ -375,6 +387,16 @@ class Context:
         )
         self._host.keep(self._agent_id, subscription)
         return subscription
+
+    def loan(self, nbytes: int) -> Loan:
+        """Memory to write a large body into; see `UltraFastCommunicationBus.loan`."""
+        return self.system.bus.loan(nbytes)
+
+    def loan_array(
+        self, shape: int | tuple[int, ...], dtype: Any = float
+    ) -> np.ndarray[Any, np.dtype[Any]]:
+        """An array to fill and send; see `UltraFastCommunicationBus.loan_array`."""
+        return self.system.bus.loan_array(shape, dtype)
 
     def queue(self, name: str) -> WorkQueue:
         """A named queue; see `UltraFastCommunicationBus.queue`."""

@@ -84,7 +84,7 @@ class _Worker:
         await host.stop_all(timeout_s if self._manager_lives else 0.0)
         parts.endpoint.stop()
         path = region.path
-        region.close()
+        region.retire()
         if not self._manager_lives:
             remove_leftovers(os.path.dirname(path))
 

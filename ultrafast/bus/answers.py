@@ -62,6 +62,6 @@ def value_of(answer: Message) -> Any:
         if answer.kind == Kind.ERROR:
             name, sentence = msgspec.msgpack.decode(answer.payload)
             raise error_of(name, sentence)
-        return codec.decode(answer.payload, answer.codec)
+        return codec.decode(answer.payload, answer.codec, in_place=True)
     finally:
         answer.release()

@@ -7,30 +7,33 @@ became of each message; it starts no agent and runs no handler but those of subs
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ultrafast import codec
-from ultrafast.bus.answers import payload_of, told_to_asker, value_of
+from ultrafast.bus.answers import value_of
 from ultrafast.bus.consumer import Acknowledge, Consumer
-from ultrafast.bus.deadletters import DeadLetter, DeadLetters, Sealed, sealed_in
+from ultrafast.bus.deadletters import DeadLetter, DeadLetters
 from ultrafast.bus.directory import Directory
 from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.groups import GroupKeeper, Groups
+from ultrafast.bus.loans import lend, lend_array
 from ultrafast.bus.publications import Publications
+from ultrafast.bus.replies import Replies
 from ultrafast.bus.subscription import Publication, Subscription, WhenFull
-from ultrafast.bus.wire import REPLY_LANE, Kind, Reason, lane_of, ttl_ms_of
-from ultrafast.bus.workqueue import GROUPS, WorkQueue, WorkQueues
-from ultrafast.core import Message, now_ns
+from ultrafast.bus.undelivered import Undelivered
+from ultrafast.bus.wire import Kind, Reason, lane_of, ttl_ms_of
+from ultrafast.bus.workqueue import WorkQueue, WorkQueues
+from ultrafast.core import Loan, Message, now_ns
 from ultrafast.core._status import FULL, STALE
-from ultrafast.errors import AgentGone, EntryMissing, QueueFull
+from ultrafast.errors import AgentGone, QueueFull
 from ultrafast.metric_names import Counter, Histogram
 
-__all__ = ["UltraFastCommunicationBus"]
+if TYPE_CHECKING:
+    import numpy as np
 
-log = logging.getLogger(__name__)
+__all__ = ["UltraFastCommunicationBus"]
 
 
 class UltraFastCommunicationBus:
@@ -58,6 +61,10 @@ class UltraFastCommunicationBus:
         self._letters = DeadLetters(endpoint)
         self.say: Callable[[str, Any], object] = lambda subject, payload: None
         self.directory = Directory(endpoint)
+        self._replies = Replies(endpoint)
+        self._undelivered = Undelivered(
+            endpoint, self._letters, self._route, self._replies, lambda *event: self.say(*event)
+        )
         self._queues = WorkQueues(endpoint, max_redeliveries, self.dead_letter)
         self._publications = Publications(
             endpoint,
@@ -67,7 +74,6 @@ class UltraFastCommunicationBus:
             self._letters.put_payload,
         )
         self._keeper = GroupKeeper(endpoint, self.directory, self.dead_letter)
-        self._running: set[asyncio.Task[None]] = set()
 
     # --- messages
 
@@ -227,14 +233,63 @@ class UltraFastCommunicationBus:
 
     def reply(self, message: Message, value: Any) -> None:
         """Answer a request with a value; a message that asked for no answer is passed over."""
-        if message.reply_queue:
-            payload, number = codec.encode(value)
-            self._answer(message, Kind.REPLY, payload, number)
+        self._replies.value(message, value)
 
     def reply_error(self, message: Message, error: BaseException) -> None:
         """Answer a request with an error, by the name of its class and its sentence."""
-        if message.reply_queue:
-            self._answer(message, Kind.ERROR, payload_of(error), codec.MSGPACK)
+        self._replies.error(message, error)
+
+    # --- loans
+
+    def loan(self, nbytes: int) -> Loan:
+        """Memory of the region to write a payload into: what is sent then is not copied.
+
+        Parameters
+        ----------
+        nbytes : int
+
+        Returns
+        -------
+        Loan
+            A body for every call that sends. ``with loan.view as view`` gives its bytes, writable.
+            An accepted send takes it; one that is dropped goes back. Its reader gets a read-only
+            memoryview of the same bytes, which keeps the block.
+
+        Raises
+        ------
+        PoolExhausted
+            There is no free block of this size.
+        MessageTooBig
+            No block is so large.
+        """
+        return lend(self._endpoint.queues, nbytes)
+
+    def loan_array(
+        self, shape: int | tuple[int, ...], dtype: Any = float
+    ) -> np.ndarray[Any, np.dtype[Any]]:
+        """An array that lies in the region: to be filled, and sent as it is, without a copy.
+
+        Parameters
+        ----------
+        shape : int or tuple of int
+        dtype : numpy.dtype
+            Of numbers, bools, bytes, text or times.
+
+        Returns
+        -------
+        ndarray
+            It holds what the block held: no zeros are written. An accepted send makes it
+            read-only, for its reader has it then; views of it that were made before stay writable,
+            and must not be written to.
+
+        Raises
+        ------
+        PoolExhausted, MessageTooBig
+            As `loan`.
+        EncodeError
+            An array of this dtype can't be sent.
+        """
+        return lend_array(self._endpoint.queues, shape, dtype)
 
     # --- publications
 
@@ -356,21 +411,7 @@ class UltraFastCommunicationBus:
 
     def dead_letter(self, message: Message, reason: Reason) -> None:
         """Put a message that can't be delivered where people find it; its asker gets an error."""
-        # A publication's copy for one process was never counted as sent: it has no id.
-        self._metrics.add(Counter.DEAD_LETTERED, int(message.correlation != 0))
-        if reason == Reason.EXPIRED:
-            self._metrics.add(Counter.OVERDUE)
-        if message.reply_queue:
-            self.reply_error(message, told_to_asker(message, reason))
-        self._letters.put(message, reason)
-        self.say(
-            "message.dead_lettered",
-            {
-                "reason": reason.name.lower(),
-                "receiver": message.receiver,
-                "id": message.correlation,
-            },
-        )
+        self._undelivered.bury(message, reason)
 
     def dead_letters(self, limit: int = 1000, *, reason: str | None = None) -> list[DeadLetter]:
         """Read dead letters, oldest first; only those with this reason, if one is given.
@@ -400,45 +441,7 @@ class UltraFastCommunicationBus:
         AgentGone
             Its receiver has ended; it is still a dead letter.
         """
-        message = self._letters.pick(letter.id)
-        if message is None:
-            raise EntryMissing(
-                f"letter {letter.id:#x} is no dead letter any more: it was taken, sent again or "
-                "pushed out by newer ones"
-            )
-        sent = False
-        try:
-            sent = self._post_again(sealed_in(message))
-        finally:
-            if sent:
-                message.release()
-            else:
-                self._letters.put_back(message)
-        return sent
-
-    def _post_again(self, sealed: Sealed) -> bool:
-        if sealed.receiver:
-            queue: int | None = self._route(sealed.receiver)
-        else:
-            queue = self._endpoint.queues.find(sealed.queue) if sealed.queue else None
-        if queue is None:
-            raise EntryMissing(f"the queue {sealed.queue!r} is gone, and with it who emptied it")
-        # As at first: one process's copy of a publication has no id and is not counted as sent.
-        counted = sealed.kind != Kind.PUBLISH or sealed.queue.startswith(GROUPS)
-        sent = queue >= 0 and self._endpoint.post(
-            queue,
-            sealed.lane,
-            sealed.payload,
-            sealed.kind,
-            sealed.codec,
-            sealed.sender,
-            sealed.receiver,
-            self._endpoint.correlation() if counted else 0,
-            now_ns(),
-        )
-        self._metrics.add(Counter.SENT, int(counted))
-        self._metrics.add(Counter.REFUSED, int(counted and not sent))
-        return sent
+        return self._undelivered.resend(letter)
 
     # --- helpers
 
@@ -448,20 +451,3 @@ class UltraFastCommunicationBus:
         if worker == STALE:
             raise AgentGone(f"there is no agent {receiver:#x}: it stopped, failed or never was")
         return FULL if worker < 0 else worker
-
-    def _answer(self, message: Message, kind: Kind, payload: Any, number: int) -> None:
-        queue = message.reply_queue - 1
-        head = (number, message.receiver, message.sender, message.correlation, now_ns())
-        if not self._endpoint.post(queue, REPLY_LANE, payload, int(kind), *head):
-            again = self._endpoint.post_within(
-                5.0, queue, REPLY_LANE, bytes(payload), int(kind), *head
-            )
-            task = asyncio.ensure_future(self._answer_late(again, message.receiver))
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
-        self._metrics.add(Counter.REPLIES)
-
-    async def _answer_late(self, posting: Awaitable[bool], agent: int) -> None:
-        if not await posting:
-            self._metrics.add(Counter.DEAD_LETTERED)
-            log.error("an answer of agent %#x found its asker's queue full for 5 s", agent)

@@ -18,7 +18,6 @@ from ultrafast import codec
 from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.wire import Reason, is_overdue
 from ultrafast.core import Message, Receiver
-from ultrafast.core._status import OK
 from ultrafast.errors import InvalidArgument, RegionClosed
 from ultrafast.metric_names import Counter
 
@@ -45,7 +44,8 @@ class WorkItem:
     Attributes
     ----------
     body : object
-        What was put.
+        What was put. The bytes of a loan are a read-only memoryview, and large arrays lie in the
+        region too: they keep their block, also after the item was released.
     sender : int
         An agent's id, or 0.
     id : int
@@ -73,7 +73,7 @@ class WorkItem:
     )
 
     def __init__(self, message: Message, consumer: Consumer) -> None:
-        self.body = codec.decode(message.payload, message.codec)
+        self.body = codec.decode(message.payload, message.codec, in_place=True)
         self.sender = message.sender
         self.id = message.correlation
         self.priority = message.lane
@@ -82,6 +82,11 @@ class WorkItem:
         self.sent_ns = message.sent_ns
         self._message = message
         self._consumer = consumer
+
+    @property
+    def note(self) -> bytes:
+        """What it was sent with besides its body: a publication's subject, or nothing."""
+        return self._message.note
 
     @property
     def released(self) -> bool:
@@ -276,7 +281,7 @@ class Consumer:
 
     def _return(self, item: WorkItem, message: Message) -> None:
         self._held.discard(item)
-        if message.forward(self._index, message.lane) != OK:
+        if not self._endpoint.pass_on(message, self._index, message.lane):
             self._bury_letter(message, Reason.QUEUE_CLOSED)
 
     # --- taking

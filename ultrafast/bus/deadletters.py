@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from ultrafast import codec
-from ultrafast.bus.endpoint import Endpoint
+from ultrafast.bus.endpoint import Endpoint, copy_of
 from ultrafast.bus.wire import Kind, Reason
 from ultrafast.bus.workqueue import NAMED
 from ultrafast.core import Message, Receiver
@@ -105,18 +105,19 @@ class DeadLetters:
         Of a full queue the oldest letter gives way, which is counted. A message too large to carry
         a reason besides, or one for which the pool has no other block, is kept as it is.
         """
+        payload, number = copy_of(message)
         sealed = Sealed(
             int(reason),
             message.kind,
             message.sender,
             message.receiver,
             message.attempt,
-            message.codec,
+            number,
             message.lane,
             # To an agent it goes wherever that lives by then; anything else, to its queue.
             "" if message.receiver else self._endpoint.queues.name(message.queue) or "",
             time.time(),
-            message.tobytes(),
+            payload,
         )
         try:
             kept = self._post(sealed) or (
@@ -124,7 +125,9 @@ class DeadLetters:
             )
         except MessageTooBig:
             kept = False
-        if not kept and not self._keep(lambda: message.forward(self._queue, _LANE) == OK):
+        if not kept:
+            kept = self._keep(lambda: self._endpoint.pass_on(message, self._queue, _LANE))
+        if not kept:
             self._lost("a message")
         message.release()
 
@@ -132,7 +135,9 @@ class DeadLetters:
         """Keep a publication that a subscription of this process did not take."""
         inbox = self._endpoint.queues.name(self._endpoint.index) or ""
         kind = int(Kind.PUBLISH)
-        sealed = Sealed(int(reason), kind, 0, 0, 0, codec.MSGPACK, 2, inbox, time.time(), payload)
+        sealed = Sealed(
+            int(reason), kind, 0, 0, 0, codec.PUBLICATION, 2, inbox, time.time(), payload
+        )
         try:
             kept = self._keep(lambda: self._post(sealed))
         except MessageTooBig:

@@ -27,11 +27,12 @@ from ultrafast.core import (
     Table,
     now_ns,
 )
+from ultrafast.core._queue import ONCE, REDELIVERED
 from ultrafast.core._status import BUSY, FULL, NO_BLOCK, OK
 from ultrafast.errors import QueueFull, RegionClosed
 from ultrafast.metric_names import Counter, Histogram
 
-__all__ = ["Endpoint"]
+__all__ = ["Endpoint", "copy_of"]
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,18 @@ _BATCH: Final = 64
 # Then other callbacks of the loop have their turn.
 _TURN_NS: Final = 1_000_000
 _REFUSED: Final = (FULL, NO_BLOCK, BUSY)
+
+
+def copy_of(message: Message) -> tuple[bytes, int]:
+    """A message's payload for a message of its own, with what it shares, and the codec of that."""
+    if not message.note:
+        return message.tobytes(), message.codec
+    subject = message.note.decode("utf-8", "replace")
+    return bodies.publication(subject, message.payload, message.codec), bodies.PUBLICATION
+
+
+def _body_in_place(payload: memoryview, codec: int) -> Any:
+    return bodies.decode(payload, codec, in_place=True)
 
 
 class Endpoint:
@@ -121,7 +134,7 @@ class Endpoint:
             Makes of a message what handlers get.
         """
         self._handover.seat(
-            seats, incoming, int(Kind.DATA), bodies.RAW, bodies.decode, ended, raised
+            seats, incoming, int(Kind.DATA), bodies.RAW, _body_in_place, ended, raised
         )
         return self._handover.incoming
 
@@ -251,6 +264,31 @@ class Endpoint:
             extra,
         )
         return bool(status == OK)
+
+    def pass_on(self, message: Message, queue: int, lane: int) -> bool:
+        """Send a message on to another queue; while views of it live, a copy of it."""
+        try:
+            return message.forward(queue, lane) == OK
+        except BufferError:
+            payload, number = copy_of(message)
+            status = self.queues.send(
+                queue,
+                lane,
+                payload,
+                message.kind,
+                number,
+                message.sender,
+                message.receiver,
+                message.correlation,
+                message.sent_ns,
+                message.reply_queue,
+                message.flags & (ONCE | REDELIVERED),
+                message.attempt,
+                message.extra,
+            )
+            if status == OK:
+                message.release()
+            return bool(status == OK)
 
     async def post_within(self, timeout_s: float, *message: Any) -> bool:
         """`post`, tried again until it is accepted or the time is over."""

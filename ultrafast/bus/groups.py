@@ -90,7 +90,7 @@ class Membership(Subscription):
 
     def _publication(self, item: WorkItem) -> Publication:
         self.received += 1
-        subject, payload = item.body
+        subject, payload = (item.note.decode(), item.body) if item.note else item.body
         return Publication(subject, payload, item.redelivered)
 
     async def _call_all(self) -> None:

@@ -1,8 +1,8 @@
 """Publications: a payload under a subject, given to whoever subscribed, in every process.
 
-Stands on an `Endpoint`, the topic matcher and the queue groups. A publication goes to each process
-that has an inbox, and is matched there against that process's subscriptions; and to one queue of
-each group that wants it.
+Stands on an `Endpoint`, the fan-out, the topic matcher and the queue groups. A publication goes to
+each process that has an inbox, and is matched there against that process's subscriptions; and to
+one queue of each group that wants it.
 """
 
 from __future__ import annotations
@@ -10,26 +10,27 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
-import msgspec
-
+from ultrafast import codec
 from ultrafast.bus.endpoint import Endpoint
+from ultrafast.bus.fanout import Target, copy_to_all, published_in, share_among, shares
 from ultrafast.bus.groups import Groups
 from ultrafast.bus.subscription import Publication, Subscription, WhenFull
 from ultrafast.bus.topics import TopicMatcher, check_pattern, check_subject
 from ultrafast.bus.wire import Kind, Reason, is_overdue, lane_of, ttl_ms_of
 from ultrafast.core import Message, now_ns
-from ultrafast.errors import InvalidArgument, SubjectError
+from ultrafast.errors import DecodeError, InvalidArgument, SubjectError
 from ultrafast.metric_names import Counter, Histogram
 
 __all__ = ["Publication", "Publications", "Subscription"]
 
 log = logging.getLogger(__name__)
 
-_encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(tuple[str, Any])
+# A task that begins at once, and need not be scheduled when it ends without a wait.
+_EAGER: dict[str, Any] = {"eager_start": True} if sys.version_info >= (3, 12) else {}
 
 
 class Publications:
@@ -79,18 +80,24 @@ class Publications:
         ttl_ms = ttl_ms_of(ttl_s)
         started = now_ns()
         endpoint = self._endpoint
-        body = _encoder.encode([subject, payload])
-        message = (lane, body, int(Kind.PUBLISH), 0, 0, 0)
-        accepted = True
-        for owner in endpoint.region.owners():
-            if owner.queue is not None:
-                accepted &= await endpoint.post_within(
-                    timeout_s, owner.queue, *message, 0, started, 0, 0, ttl_ms
+        body, number = codec.encode(payload)
+        targets = [Target([queue], 0) for queue in endpoint.region.inboxes()]
+        groups = self._groups.choose(subject)
+        head = (lane, number, started, ttl_ms)
+        if shares(body, len(targets) + len(groups)):
+            targets += [Target.of_group(endpoint, choices) for choices in groups]
+            self.metrics.add(Counter.SENT, len(groups))
+            refused = await share_among(endpoint, targets, subject, body, head, timeout_s)
+            self.metrics.add(Counter.REFUSED, sum(each.correlation != 0 for each in refused))
+            accepted = not refused
+        else:
+            copied = codec.publication(subject, body, number)
+            accepted = await copy_to_all(endpoint, targets, copied, head, timeout_s)
+            for choices in groups:
+                message = (lane, copied, int(Kind.PUBLISH), codec.PUBLICATION, 0, 0)
+                accepted &= await self._groups.give(
+                    choices, timeout_s, *message, endpoint.correlation(), started, 0, 0, ttl_ms
                 )
-        for choices in self._groups.choose(subject):
-            accepted &= await self._groups.give(
-                choices, timeout_s, *message, endpoint.correlation(), started, 0, 0, ttl_ms
-            )
         self.metrics.add(Counter.PUBLISHED)
         self.metrics.record(Histogram.PUBLISH, now_ns() - started)
         return accepted
@@ -130,26 +137,38 @@ class Publications:
         """A subscription's buffer has no room for this one any more."""
         self.metrics.add(Counter.DROPPED)
         if bury:
-            body = _encoder.encode([publication.subject, publication.payload])
+            payload, number = codec.encode(publication.payload)
+            body = codec.publication(publication.subject, payload, number)
             self._bury_payload(body, Reason.SLOW_CONSUMER)
 
     def run(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run the rest of a callback as a task."""
-        task = asyncio.ensure_future(coroutine)
+        """Run the rest of a callback as a task; at once, where the interpreter can."""
+        if _EAGER:
+            loop = asyncio.get_running_loop()
+            task: asyncio.Task[None] = asyncio.Task(coroutine, loop=loop, **_EAGER)
+            if task.done():
+                return
+        else:
+            task = asyncio.ensure_future(coroutine)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
     def _published(self, message: Message) -> None:
         try:
-            subject, payload = _decoder.decode(message.payload)
+            subject, encoded, number = published_in(message)
             matching = self._topics.match(subject)
-        except (msgspec.MsgspecError, SubjectError) as error:
+            if not matching:
+                message.release()
+                return
+            if message.extra and is_overdue(message):
+                self._bury_message(message, Reason.EXPIRED)
+                return
+            payload = codec.decode(encoded, number, in_place=True)
+        except (DecodeError, SubjectError) as error:
             log.warning("a publication can't be read: %s", error)
             message.release()
             return
-        if matching and message.extra and is_overdue(message):
-            self._bury_message(message, Reason.EXPIRED)
-            return
+        del encoded  # a view that is kept keeps the block
         message.release()
         publication = Publication(subject, payload)
         for subscription in matching:
@@ -166,7 +185,7 @@ class Publications:
         except Exception:
             log.exception("a subscriber of %r failed", subscription.pattern)
             return
-        if inspect.isawaitable(awaitable):
+        if awaitable is not None and inspect.isawaitable(awaitable):
             subscription.under_way += 1
             self.run(self._handle(subscription, awaitable))
 

@@ -4,9 +4,10 @@ Stands on the compiled modules beside it and on `ultrafast.errors`. Decides noth
 converts, calls, checks and converts back.
 
 `_region` regions and process slots; `_pool` what is known of blocks; `_queue` sending, `_receiver`
-receiving, `_message` what was received, `_items` both for a queue alone; `_table` the store's
-table, `_changes` what changed in it, `_entries` what the two share; `_agents` agent records,
-`_sender` sending to agents, `_delivery` handing them what comes;
+receiving, `_message` what was received, `_items` both for a queue alone; `_loan` writing a payload
+in place, `_share` one payload for many; `_table` the store's table, `_changes` what changed in it,
+`_entries` what the two share; `_agents` agent records, `_sender` sending to agents, `_delivery`
+handing them what comes;
 `_metrics` counters and histograms; `_status` statuses and their exceptions; `sizes` what a region
 is made of; `answers` the named tuples that the doors answer with; `advice` what to do when the
 operating system refuses.
@@ -17,12 +18,14 @@ from __future__ import annotations
 from ultrafast.core._agents import Agents
 from ultrafast.core._changes import Changes, restore
 from ultrafast.core._delivery import Handover, Incoming, Seat
+from ultrafast.core._loan import Loan
 from ultrafast.core._message import Message
 from ultrafast.core._metrics import Metrics, bucket_upper
 from ultrafast.core._queue import Queues
 from ultrafast.core._receiver import Receiver
 from ultrafast.core._region import Region, now_ns, region_bytes
 from ultrafast.core._sender import Sender
+from ultrafast.core._share import share
 from ultrafast.core._table import Table
 from ultrafast.core.answers import AgentInfo, BlockCount, Entry, OwnerInfo, Recovery
 from ultrafast.core.sizes import Sizes
@@ -35,6 +38,7 @@ __all__ = [
     "Entry",
     "Handover",
     "Incoming",
+    "Loan",
     "Message",
     "Metrics",
     "OwnerInfo",
@@ -50,4 +54,5 @@ __all__ = [
     "now_ns",
     "region_bytes",
     "restore",
+    "share",
 ]

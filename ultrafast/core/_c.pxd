@@ -59,6 +59,7 @@ cdef extern from "uf.h" nogil:
     # uf_pool.h
     enum:
         UF_CLASSES, UF_INDEX_BITS, UF_BLOCK_HEAD, UF_MESSAGE_REDELIVERED, UF_MESSAGE_ONCE
+        UF_MESSAGE_REFERENCE
     struct uf_class_spec:
         uint32_t block_bytes
         uint32_t count
@@ -84,6 +85,21 @@ cdef extern from "uf.h" nogil:
     void uf_pool_flush(uf_pool *pool)
     void uf_pool_count(const uf_pool *pool, uint32_t size_class, uint32_t *free_blocks,
                        uint32_t *blocks, uint32_t *block_bytes)
+
+    # uf_share.h
+    enum:
+        UF_HOLDERS
+    struct uf_reference:
+        pass
+    struct uf_shared:
+        const uint8_t *payload
+        const uint8_t *note
+        uint32_t payload_bytes
+        uint32_t note_bytes
+    int uf_share(uf_pool *pool, uint32_t handle, const uint32_t *references, uint32_t count)
+    int uf_share_look(const uf_pool *pool, uint32_t reference, uf_shared *shared)
+    int uf_message_give(uf_pool *pool, uint32_t handle)
+    int uf_message_handled(uf_pool *pool, uint32_t handle)
 
     # uf_bell.h
     enum:

@@ -14,7 +14,7 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from ultrafast.core cimport _c
 from ultrafast.core._agents cimport Agents
-from ultrafast.core._message cimport GOING, HELD, Message
+from ultrafast.core._message cimport HELD, Message
 from ultrafast.core._metrics cimport Metrics
 from ultrafast.core._pool cimport LOCKED_COPY_BYTES
 from ultrafast.core._region cimport can_write
@@ -253,7 +253,7 @@ cdef class Handover:
         _c.uf_agent_handled(self._agents, seat.slot, False, now_ns)
         if message._hold == HELD:
             if message._views != 0:
-                message._hold = GOING
+                message.release()
             else:
                 message._give()
         return 0

@@ -1,5 +1,6 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
+from ultrafast.core cimport _c
 from ultrafast.core._queue cimport Queues
 
 cdef enum Hold:
@@ -11,7 +12,9 @@ cdef class Message:
     cdef Queues _queues                # strong: the block is in its region's mapping
     cdef const unsigned char *_data    # the payload in the block; valid while not GONE
     cdef Hold _hold
-    cdef bint _damaged                 # its head claims more bytes than its block has
+    cdef bint _damaged                 # its head claims more than its block has, or shares nothing
+    cdef const unsigned char *_note    # of a reference: what goes with it besides
+    cdef uint32_t _note_bytes
     cdef Py_ssize_t _views
     # A copy of the head, taken once: what another process writes there later is not seen.
     cdef readonly uint32_t handle
@@ -29,6 +32,7 @@ cdef class Message:
     cdef readonly uint64_t correlation
     cdef readonly uint64_t sent_ns
 
+    cdef void _look(self, _c.uf_message *head) noexcept
     cdef int _usable(self) except -1
     cdef void _give(self) noexcept
 

@@ -24,19 +24,16 @@ cdef Message wrap(Queues queues, uint32_t handle, uint32_t queue):
     cdef _c.uf_message *head = <_c.uf_message *>_c.uf_pool_block(queues._pool, handle)
     cdef Message message = Message.__new__(Message)
     message._queues = queues
-    message._data = <unsigned char *>head + _c.UF_BLOCK_HEAD
     message._hold = HELD
     message._views = 0
     message.handle = handle
-    message.nbytes = head.payload_bytes
-    message._damaged = message.nbytes > _c.uf_pool_room(queues._pool, handle)
+    message._look(head)
     message.queue = queue
     message.extra = head.extra
     message.kind = head.kind
     message.lane = head.lane
     message.codec = head.codec
     message.attempt = head.attempt
-    message.flags = head.flags
     message.reply_queue = head.reply_queue
     message.sender = head.sender
     message.receiver = head.receiver
@@ -60,11 +57,32 @@ cdef class Message:
     def __init__(self):
         raise TypeError("messages come from Receiver.take and Receiver.adopt")
 
+    cdef void _look(self, _c.uf_message *head) noexcept:
+        """Where its payload lies: in its own block, or in one that it shares."""
+        cdef _c.uf_shared shared
+        cdef _c.uf_pool *pool = self._queues._pool
+        self._note_bytes = 0
+        self.flags = head.flags
+        if self.flags & _c.UF_MESSAGE_REFERENCE:
+            self.nbytes = 0
+            self._damaged = _c.uf_share_look(pool, self.handle, &shared) != _c.UF_OK
+            if not self._damaged:
+                self._data, self.nbytes = shared.payload, shared.payload_bytes
+                self._note, self._note_bytes = shared.note, shared.note_bytes
+            return
+        self._data = <unsigned char *>head + _c.UF_BLOCK_HEAD
+        self.nbytes = head.payload_bytes
+        self._damaged = self.nbytes > _c.uf_pool_room(pool, self.handle)
+
     cdef int _usable(self) except -1:
         can_read(self._queues.region)
         if self._hold != HELD:
             raise errors.InvalidArgument(f"message {self.handle:#x}: released or sent on already")
         if self._damaged:
+            if self.flags & _c.UF_MESSAGE_REFERENCE:
+                raise errors.RegionCorrupt(
+                    f"message {self.handle:#x}: the payload that it says it shares is not there"
+                )
             raise errors.RegionCorrupt(
                 f"message {self.handle:#x}: its head claims {self.nbytes} bytes, its block has room "
                 f"for {_c.uf_pool_room(self._queues._pool, self.handle)}"
@@ -85,6 +103,12 @@ cdef class Message:
     def payload(self):
         """A read-only view of the payload where it lies; it keeps the block."""
         return PyMemoryView_FromObject(self)
+
+    @property
+    def note(self):
+        """What a message that shares its payload with others was sent with besides."""
+        self._usable()
+        return PyBytes_FromStringAndSize(<const char *>self._note, self._note_bytes)
 
     def tobytes(self):
         """A copy of the payload."""
@@ -109,11 +133,16 @@ cdef class Message:
             self._give()
 
     def release(self):
-        """It is handled: give the block back, now or when the last view has gone. Twice is fine."""
+        """It is handled: give the block back, now or when the last view has gone. Twice is fine.
+
+        From here on it is not delivered again, even if this process dies with views of it.
+        """
         if self._hold != HELD:
             return
         if self._views != 0:
             self._hold = GOING
+            if self._queues.region._mode == WRITABLE:
+                _c.uf_message_handled(self._queues._pool, self.handle)
         else:
             self._give()
 
@@ -122,7 +151,7 @@ cdef class Message:
         # A closed region left it for recovery; a forked child has no say.
         if self._queues.region._mode == WRITABLE:
             self._queues.region._held -= 1
-            _c.uf_pool_give(self._queues._pool, self.handle)
+            _c.uf_message_give(self._queues._pool, self.handle)
 
     def forward(self, uint32_t queue, uint32_t lane):
         """Send the same block on to another queue, without a copy.

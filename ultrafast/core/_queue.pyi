@@ -3,6 +3,7 @@ from typing import TypeAlias, final
 
 from typing_extensions import Buffer
 
+from ultrafast.core._loan import Loan
 from ultrafast.core._region import Region
 from ultrafast.core.answers import BlockCount
 
@@ -11,7 +12,7 @@ REDELIVERED: int
 ONCE: int
 
 # payload, kind, codec, sender, receiver, correlation, sent_ns, reply_queue, flags, extra
-Item: TypeAlias = tuple[Buffer, int, int, int, int, int, int, int, int, int]
+Item: TypeAlias = tuple[Buffer | Loan, int, int, int, int, int, int, int, int, int]
 
 @final
 class Queues:
@@ -27,12 +28,13 @@ class Queues:
     def close(self, index: int) -> bool: ...
     def name(self, index: int) -> str | None: ...
     def length(self, index: int, lane: int | None = None) -> int: ...
+    def loan(self, nbytes: int) -> Loan | None: ...
     def blocks(self) -> list[BlockCount]: ...
     def send(
         self,
         queue: int,
         lane: int,
-        payload: Buffer,
+        payload: Buffer | Loan,
         kind: int = 0,
         codec: int = 0,
         sender: int = 0,

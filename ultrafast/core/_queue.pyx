@@ -12,6 +12,7 @@ from libc.stdint cimport UINT32_MAX, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from ultrafast.core cimport _c
+from ultrafast.core._loan cimport Loan, lend
 from ultrafast.core._pool cimport block_counts, copy, largest_payload
 from ultrafast.core._region cimport Region, can_read, can_write, name_of
 from ultrafast.core._status cimport check
@@ -116,13 +117,23 @@ cdef class Queues:
             [_c.uf_queue_length(self._queues, index, each) for each in range(_c.UF_LANES)]
         )
 
+    def loan(self, uint32_t nbytes):
+        """A `Loan` to write a payload into, which `send` then takes; None when the pool has none.
+
+        Raises
+        ------
+        MessageTooBig
+            With the bytes and the room there is.
+        """
+        return lend(self.region, nbytes)
+
     def blocks(self):
         """A `BlockCount` for each size of block for messages."""
         can_read(self.region)
         return block_counts(self._pool)
 
     cdef int _take_block(self, object payload, uint32_t *handle) except? -1:
-        """A block that holds the payload: OK or NO_BLOCK."""
+        """A block that holds the payload: OK or NO_BLOCK. A loan's is taken from it."""
         cdef Py_buffer view
         cdef const void *data
         cdef Py_ssize_t count
@@ -132,6 +143,8 @@ cdef class Queues:
         if is_bytes:
             data = PyBytes_AS_STRING(payload)
             count = PyBytes_GET_SIZE(payload)
+        elif type(payload) is Loan:
+            return (<Loan>payload)._lend(self.region, handle)
         else:
             PyObject_GetBuffer(payload, &view, PyBUF_SIMPLE)
             data = view.buf
@@ -161,8 +174,8 @@ cdef class Queues:
         ----------
         queue, lane : int
             Where to; lane 0 is the most urgent.
-        payload : bytes-like
-            Copied.
+        payload : bytes-like or Loan
+            Copied; of a loan the block is taken, unless the send is refused.
         kind, codec, sender, receiver, correlation, sent_ns, flags, attempt, extra : int
             Carried beside it, as csrc/uf_pool.h names them.
         reply_queue : int
@@ -201,7 +214,7 @@ cdef class Queues:
         head.extra = extra
         status = _c.uf_queue_send(self._queues, queue, lane, &handle, 1, &bell)
         if status <= 0:
-            _c.uf_pool_give(self._pool, handle)
+            self._give_back(payload, handle)
             return refused(status, queue, lane)
         if bell & 3:
             self.region._ring(queue, bell)
@@ -239,7 +252,7 @@ cdef class Queues:
             sent = <uint32_t>status if status > 0 else 0
             total += sent
             for each in range(sent, taken):
-                _c.uf_pool_give(self._pool, handles[each])
+                self._give_back(items[total - sent + each][0], handles[each])
             if sent == 0:
                 refused(status, queue, lane)
             elif bell & 3:
@@ -247,6 +260,14 @@ cdef class Queues:
             if sent < BATCH:
                 return total
         return total
+
+    cdef int _give_back(self, object payload, uint32_t handle) except -1:
+        """The block of a payload that was refused: the pool's, or its loan's."""
+        if type(payload) is Loan:
+            (<Loan>payload)._refused()
+        else:
+            _c.uf_pool_give(self._pool, handle)
+        return 0
 
     cdef uint32_t _fill(
         self, object items, Py_ssize_t start, uint32_t lane, uint32_t *handles
@@ -298,6 +319,7 @@ cdef class Queues:
         if _c.uf_pool_take(self._pool, 0, &sent) != _c.UF_OK:
             return False
         (<_c.uf_message *>_c.uf_pool_block(self._pool, sent)).payload_bytes = 0
+        (<_c.uf_message *>_c.uf_pool_block(self._pool, sent)).flags = 0
         if _c.uf_queue_send(self._queues, queue, 0, &sent, 1, &bell) != 1:
             _c.uf_pool_give(self._pool, sent)
             return False

@@ -12,7 +12,8 @@ cdef class Region:
     cdef _c.uf_system _system          # this attachment; its structures are the other doors'
     cdef Mode _mode
     cdef Py_ssize_t _pins              # views, copies and waits that need the mapping to stay
-    cdef Py_ssize_t _held              # messages taken and not yet given back
+    cdef Py_ssize_t _held              # messages and loans that are not yet given back or sent
+    cdef bint _lingers                 # closed, and mapped until the last view goes
     cdef int *_pipes                   # a descriptor for each queue, -1 until it is opened
     cdef int _spare                    # a descriptor to ring with when there are no more to be had
     cdef bytes _path                   # as the file system spells it

@@ -7,12 +7,11 @@ removes a published file.
 """
 
 import os
-import shutil
 import weakref
 
 cimport cython
 from cpython.mem cimport PyMem_Calloc, PyMem_Free, PyMem_Malloc
-from libc.errno cimport EDQUOT, EMFILE, ENFILE, ENOSPC, errno
+from libc.errno cimport EMFILE, ENFILE, errno
 from libc.stdint cimport uint32_t, uint64_t
 from libc.string cimport memset, strlen
 from posix.fcntl cimport O_CLOEXEC, O_RDONLY, open as open_descriptor
@@ -23,8 +22,7 @@ from ultrafast.core cimport _c
 from ultrafast.core._status cimport check
 
 from ultrafast import errors
-from ultrafast.core import _status
-from ultrafast.core.advice import advice
+from ultrafast.core.advice import failure, no_space
 from ultrafast.core.answers import OwnerInfo, Recovery
 
 ROLE_MANAGER = _c.UF_ROLE_MANAGER
@@ -100,40 +98,6 @@ def region_bytes(sizes):
     return put_sizes(sizes, &core)
 
 
-cdef str mib(object number):
-    return f"{number / 1048576:.1f} MiB"
-
-
-cdef object no_space(object folder, object needed, object free, object reason):
-    """The error for a file system that refused the region's bytes."""
-    if free == 0:  # it did not come to asking: not even a file's name had room
-        free = shutil.disk_usage(folder).free
-    if free < needed:
-        text = (f"{folder} has {mib(free)} free, this region needs {mib(needed)}: "
-                "ask for a smaller one, or for a path elsewhere")
-    else:
-        text = (f"{folder} refused a file of {mib(needed)}, with {mib(free)} free: "
-                f"{os.strerror(reason)}")
-    error = errors.RegionNoSpace(text, free_bytes=free, needed_bytes=needed)
-    error.errno = reason
-    return error
-
-
-cdef object failure(int status, object path, int reason):
-    """The error for a region that could not be made or attached to."""
-    if status == _c.UF_EXISTS:
-        return errors.RegionExists(f"{path}: there already is a region of this name")
-    if status == _c.UF_NO_SLOT:
-        return errors.NoSlot(f"{path}: every process slot of the region is taken")
-    if status == _c.UF_SYSTEM and reason in (ENOSPC, EDQUOT):
-        status = _c.UF_NO_SPACE
-    error = _status.error(status, path)
-    if status == _c.UF_SYSTEM or status == _c.UF_NO_SPACE:
-        error = type(error)(f"{error}: {os.strerror(reason)}{advice(reason)}")
-        error.errno = reason
-    return error
-
-
 @cython.final
 @cython.no_gc  # names and numbers: it refers to nothing that could refer to it
 cdef class Region:
@@ -149,6 +113,7 @@ cdef class Region:
         self._pipes = NULL
         self._pins = 0
         self._held = 0
+        self._lingers = False
         self._spare = -1
 
     def __init__(self):
@@ -344,6 +309,8 @@ cdef class Region:
         BufferError
             While views of messages live, or another thread copies or waits.
         """
+        if self._lingers:
+            return
         if self._pins != 0:
             raise BufferError(
                 f"{self.path}: in use by {self._pins} views, copies or waits: end them first"
@@ -355,6 +322,23 @@ cdef class Region:
         else:
             _c.uf_system_close(&self._system)
         self._mode = CLOSED
+        self._close_pipes()
+
+    def retire(self):
+        """`close`, also under live views: then the mapping goes with the last of them.
+
+        Their bytes stay readable. What they keep is for recovery, as if this process had died; once
+        that was done, others may write there.
+        """
+        if self._pins == 0 or self._mode < READABLE:
+            self.close()
+            return
+        if not self.read_only:
+            _c.uf_pool_flush(&self._system.messages)
+            _c.uf_pool_flush(&self._system.values)
+        _c.uf_region_forked(&self._system.region)  # which lets go of its locks, and stays mapped
+        self._mode = CLOSED
+        self._lingers = True
         self._close_pipes()
 
     cdef void _close_pipes(self) noexcept:
@@ -377,7 +361,7 @@ cdef class Region:
 
     def __dealloc__(self):
         # Nothing pins it: views and messages keep their region alive.
-        if self._mode == FORKED:
+        if self._mode == FORKED or self._lingers:
             _c.uf_region_close(&self._system.region)
         elif self._mode != CLOSED:
             _c.uf_system_close(&self._system)
@@ -416,6 +400,18 @@ cdef class Region:
         """The `OwnerInfo` of every slot that is not free."""
         infos = [self.owner(slot) for slot in range(self._system.self.count)]
         return [info for info in infos if info.phase != _c.UF_PHASE_FREE]
+
+    def inboxes(self):
+        """Indexes of the queues that are some process's inbox."""
+        cdef _c.uf_owner_info info
+        cdef uint32_t slot
+        cdef list queues = []
+        can_read(self)
+        for slot in range(self._system.self.count):
+            if _c.uf_owner_read(&self._system.self, slot, &info) == _c.UF_OK:
+                if info.phase != _c.UF_PHASE_FREE and info.queue != 0:
+                    queues.append(info.queue - 1)
+        return queues
 
     def beat(self, uint64_t now_ns):
         """Say that this process goes on."""

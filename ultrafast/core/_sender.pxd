@@ -26,4 +26,5 @@ cdef class Sender:
                    uint64_t receiver, uint64_t sent_ns, uint32_t extra,
                    uint32_t *handle) except? -1
     cdef Py_ssize_t _push(self, uint32_t worker, uint32_t lane, uint32_t *handles,
-                          uint32_t count) except? -1
+                          uint32_t count, object payload, list ready,
+                          Py_ssize_t begin) except? -1

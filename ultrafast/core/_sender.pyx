@@ -109,7 +109,7 @@ cdef class Sender:
         if status == _c.UF_OK:
             status = self._fill(body, codec, lane, sender, receiver,
                                 sent_ns if sent_ns != 0 else monotonic_ns(), extra, &handle)
-        if status == _c.UF_OK and self._push(worker, lane, &handle, 1) == 1:
+        if status == _c.UF_OK and self._push(worker, lane, &handle, 1, body, None, 0) == 1:
             _c.uf_counter_add(self._metrics, self._sent, 1)
             return True
         _c.uf_counter_add(self._metrics, self._sent, 1)
@@ -181,7 +181,7 @@ cdef class Sender:
             for at in range(count + 1):
                 if filled != 0 and (workers[at] != current or filled == RUN):
                     full, filled = filled, 0  # whatever comes of it, they are no longer held here
-                    accepted = self._push(current, lane, handles, full)
+                    accepted = self._push(current, lane, handles, full, None, ready, begin)
                     for each in range(begin, begin + accepted):
                         answers[each] = True
                     if accepted < full:
@@ -200,7 +200,7 @@ cdef class Sender:
         finally:
             PyMem_Free(workers)
             for full in range(filled):
-                _c.uf_pool_give(self.queues._pool, handles[full])
+                self.queues._give_back(ready[begin + full][0], handles[full])
         _c.uf_counter_add(self._metrics, self._sent, <uint64_t>count)
         _c.uf_counter_add(self._metrics, self._refused, <uint64_t>answers.count(False))
         return answers
@@ -242,8 +242,12 @@ cdef class Sender:
         return _c.UF_OK
 
     cdef Py_ssize_t _push(self, uint32_t worker, uint32_t lane, uint32_t *handles,
-                          uint32_t count) except? -1:
-        """How many of the blocks the queue took, from the first on; the others are given back."""
+                          uint32_t count, object payload, list ready,
+                          Py_ssize_t begin) except? -1:
+        """How many of the blocks the queue took, from the first on; the others are given back.
+
+        They are `payload`'s, or those of `ready` from `begin` on.
+        """
         cdef uint32_t bell = 0
         cdef uint32_t each
         cdef int status = _c.uf_queue_send(
@@ -251,7 +255,9 @@ cdef class Sender:
         )
         cdef uint32_t sent = <uint32_t>status if status > 0 else 0
         for each in range(sent, count):
-            _c.uf_pool_give(self.queues._pool, handles[each])
+            self.queues._give_back(
+                payload if ready is None else ready[begin + each][0], handles[each]
+            )
         if sent == 0:
             refused(status, worker, lane)
         elif bell & 3:
