@@ -48,7 +48,7 @@ class Undelivered:
         self._letters = letters
         self._route = route
         self._replies = replies
-        self._say = say
+        self._on_event = say
 
     def bury(self, message: Message, reason: Reason) -> None:
         """Keep a message as a dead letter; its asker gets an error."""
@@ -59,7 +59,7 @@ class Undelivered:
         if message.reply_queue:
             self._replies.error(message, told_to_asker(message, reason))
         self._letters.put(message, reason)
-        self._say(
+        self._on_event(
             "message.dead_lettered",
             {
                 "reason": reason.name.lower(),
