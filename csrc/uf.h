@@ -7,7 +7,7 @@
  *   uf_owner    process slots, the dead        uf_agents  records of agents
  *   uf_bits     hints at free things           uf_hist    counters and histograms
  *   uf_pool     blocks and who has them        uf_system  all of it
- *   uf_share    a payload for many receivers
+ *   uf_share    a payload for many receivers uf_crc     checksums of what leaves
  *
  *   one region:
  *   0      64          4096
@@ -19,6 +19,7 @@
 #include "uf_line.h"
 #include "uf_status.h"
 #include "uf_step.h"
+#include "uf_crc.h"
 #include "uf_region.h"
 #include "uf_owner.h"
 #include "uf_bits.h"

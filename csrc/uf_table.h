@@ -141,6 +141,9 @@ UF_API int uf_table_changed(const struct uf_table *table, uint64_t *marks, uint6
                             struct uf_entry *entry);
 /* Tell of this place at the next look, whatever it holds by then. */
 UF_API void uf_table_forget(const struct uf_table *table, uint64_t *marks, uint64_t place);
+/* Note that the entry of a key is known as it is now: the next look does not tell it. */
+UF_API int uf_table_known(const struct uf_table *table, uint64_t *marks, const struct uf_key *key,
+                          uint64_t *place);
 /* Valid entries, expired ones too: already old when it returns. */
 UF_API uint64_t uf_table_count(const struct uf_table *table);
 

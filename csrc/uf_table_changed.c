@@ -142,3 +142,20 @@ int uf_table_changed(const struct uf_table *table, uint64_t *marks, uint64_t *cu
     }
     return UF_EMPTY;
 }
+
+int uf_table_known(const struct uf_table *table, uint64_t *marks, const struct uf_key *key,
+                   uint64_t *place)
+{
+    struct uf_found found;
+    int status = uf_table_find(table, key, &found);
+    if (status != UF_OK) {
+        return status;
+    }
+    uint64_t *mark = mark_of(table, marks, found.bucket, found.head, found.index);
+    if (mark == NULL) {
+        return UF_CORRUPT;
+    }
+    *mark = found.word;
+    *place = (uint64_t)found.bucket * 16 + found.index;
+    return UF_OK;
+}

@@ -29,7 +29,7 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _TYPE_NAME = re.compile(r"[A-Za-z0-9._-]{1,55}")
 _SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(B|KiB|MiB|GiB|TiB)\s*")
 _UNITS = {"B": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB, "TiB": 1024 * GIB}
-_SIZE_FIELDS = ("shared_buffer_size", "memory_store_size")
+_SIZE_FIELDS = ("shared_buffer_size", "memory_store_size", "persist_file_size")
 
 # Field -> (lowest, highest); an int low means that only whole numbers will do.
 _RANGES: dict[str, tuple[float, float]] = {
@@ -41,6 +41,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "event_bus_workers": (1, 1024),
     "executor_concurrency": (1, 10_000),
     "memory_store_size": (4 * MIB, 1024 * GIB),
+    "snapshot_interval_ms": (10, 86_400_000),
+    "persist_file_size": (0, 1 << 46),
     "performance_validation_interval_ms": (10, 3_600_000),
     "mailbox_capacity": (1, 1_000_000),
     "queue_capacity": (16, 1 << 20),
@@ -156,6 +158,13 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Requests to the model under way at a time.
     memory_store_size : int
         Bytes of the region for the shared store, its index included.
+    persist_path : str, optional
+        File that the store's entries are kept in: restored at the start, written each
+        `snapshot_interval_ms` and at the end. None keeps them in the region only.
+    snapshot_interval_ms : int
+        How often what changed is written; what a power cut can cost at most.
+    persist_file_size : int
+        Bytes that the file may grow to; 0 is four times `memory_store_size` and 64 MiB.
     agent_pool : AgentPoolConfig
     enable_performance_monitoring : bool
         Whether the targets and thresholds are watched while the system runs.
@@ -214,6 +223,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     event_bus_workers: int = 8
     executor_concurrency: int = 20
     memory_store_size: int = 64 * MIB
+    persist_path: str | None = None
+    snapshot_interval_ms: int = 1000
+    persist_file_size: int = 0
     agent_pool: AgentPoolConfig = msgspec.field(default_factory=AgentPoolConfig)
     enable_performance_monitoring: bool = True
     performance_validation_interval_ms: int = 1000
@@ -263,6 +275,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         if not isinstance(self.region_path, str) or not os.path.isabs(self.region_path):
             raise _wrong(
                 "region_path", self.region_path, "an absolute path of a directory, as '/dev/shm'"
+            )
+        if self.persist_path is not None and not (
+            isinstance(self.persist_path, str)
+            and os.path.isabs(self.persist_path)
+            and os.path.basename(self.persist_path)
+        ):
+            raise _wrong(
+                "persist_path", self.persist_path, "None, or an absolute path of a file on a disk"
             )
 
     def _check_processes(self) -> None:

@@ -48,6 +48,12 @@ __all__ = [
     "RegionNoSpace",
     "RegionReadOnly",
     "RegionTruncated",
+    "SnapshotDamaged",
+    "SnapshotError",
+    "SnapshotForeign",
+    "SnapshotInUse",
+    "SnapshotNoSpace",
+    "SnapshotReadOnly",
     "StoreFull",
     "SubjectError",
     "SystemCallFailed",
@@ -249,6 +255,33 @@ class Interrupted(UltrafastError, InterruptedError):
     """A signal ended the wait, and its handler did not say how to go on."""
 
     status: ClassVar[int] = -19
+
+
+# --- the store's snapshots
+
+
+class SnapshotError(UltrafastError, OSError):
+    """The snapshot file can't be made, read or written; its subclasses say why."""
+
+
+class SnapshotForeign(SnapshotError):
+    """The file is no snapshot of a store, or one of a format that this version does not know."""
+
+
+class SnapshotInUse(SnapshotError, BlockingIOError):
+    """A running system, or another command, has the snapshot file."""
+
+
+class SnapshotNoSpace(SnapshotError):
+    """The disk, a limit on files, or the size allowed to the snapshot file leaves no room."""
+
+
+class SnapshotReadOnly(SnapshotError, PermissionError):
+    """The snapshot file or its folder may not be written."""
+
+
+class SnapshotDamaged(SnapshotError):
+    """The snapshot file's structure is damaged; entries in it may still be whole."""
 
 
 class ConfigError(UltrafastError, ValueError):

@@ -36,6 +36,7 @@ from ultrafast.core import Region, now_ns
 from ultrafast.core.advice import advice
 from ultrafast.core.leftovers import region_path, remove_leftovers, remove_region
 from ultrafast.errors import (
+    InvalidArgument,
     RegionDenied,
     RegionExists,
     RegionMissing,
@@ -47,6 +48,8 @@ from ultrafast.errors import (
 from ultrafast.monitoring.metrics import MetricsReader, PerformanceMetrics
 from ultrafast.monitoring.validator import PerformanceValidator, ValidationReport
 from ultrafast.sizing import region_sizes
+from ultrafast.store.persistence import Persistence
+from ultrafast.store.reports import SnapshotDone
 
 __all__ = ["ManagerStatistics", "UltraFastAgentManager"]
 
@@ -54,6 +57,7 @@ log = logging.getLogger(__name__)
 
 _POOL_TICK_S: Final = 0.1
 _WARM_S: Final = 30.0
+_FILE_SPARE: Final = 64 << 20
 # Entries of the store looked at a second, to give back those whose time is over.
 _SWEEP_ENTRIES: Final = 4096
 # Agents wait for messages under the inbox of a host; with no workers the manager is host 0.
@@ -111,6 +115,9 @@ class UltraFastAgentManager(SystemContext):
     events : EnhancedEventBus
         What happens in the system, whatever process it happens in; docs/reference/events.md lists
         the subjects.
+    persistence : Persistence or None
+        The store's snapshots, where `Config.persist_path` is set; its `report` says what the start
+        found, its `statistics()` how they go.
 
     Examples
     --------
@@ -137,6 +144,7 @@ class UltraFastAgentManager(SystemContext):
         self._region: Region | None = None
         self._supervisor: Supervisor | None = None
         self._host: AgentHost | None = None
+        self.persistence: Persistence | None = None
         self._background: list[asyncio.Task[None]] = []
         self._registering = asyncio.Lock()
         pool = self.config.agent_pool.pre_warm
@@ -269,6 +277,7 @@ class UltraFastAgentManager(SystemContext):
         self._validator = PerformanceValidator(
             self._metrics, config, self.pids, region.path, self.events.emit_soon
         )
+        await self._restore(region)
         for name, kind in self._types.items():
             parts.spawner.limits[name] = kind.mailbox_capacity
             self._pools.add(name, self._pre_warm[name])
@@ -298,6 +307,41 @@ class UltraFastAgentManager(SystemContext):
         if config.enable_performance_monitoring:
             interval_s = config.performance_validation_interval_ms / 1000
             self._background.append(asyncio.create_task(self._validator.run(interval_s)))
+
+    async def _restore(self, region: Region) -> None:
+        """Put into the store what its snapshot file holds, and begin to make snapshots."""
+        config = self.config
+        if config.persist_path is None:
+            return
+        loop = asyncio.get_running_loop()
+
+        def tell(subject: str, payload: Any) -> None:
+            with contextlib.suppress(RuntimeError):  # the loop may be closed by now
+                loop.call_soon_threadsafe(self.events.emit_soon, subject, payload)
+
+        self.persistence = Persistence(
+            self._endpoint.table,
+            config.persist_path,
+            interval_s=config.snapshot_interval_ms / 1000,
+            size_max=config.persist_file_size or 4 * config.memory_store_size + _FILE_SPARE,
+            on_event=tell,
+        )
+        await asyncio.to_thread(self.persistence.restore)
+        self.persistence.start()
+
+    async def snapshot(self) -> SnapshotDone:
+        """Write what changed in the store since the last snapshot, now.
+
+        Raises
+        ------
+        SnapshotError
+            It could not be written; the store is as it was, and the next snapshot tries again.
+        InvalidArgument
+            `Config.persist_path` is None.
+        """
+        if self.persistence is None:
+            raise InvalidArgument("no snapshots are made: Config.persist_path is None")
+        return await asyncio.to_thread(self.persistence.snapshot)
 
     def _remove_leftovers(self) -> None:
         directory = self.config.region_path
@@ -342,6 +386,8 @@ class UltraFastAgentManager(SystemContext):
         if region is None:
             return
         if os.getpid() != self._pid:
+            if self.persistence is not None:
+                self.persistence.abandon()
             region.close()  # forked off: the system is the parent's, and goes on
             return
         limit = self.config.shutdown_timeout_s if timeout_s is None else timeout_s
@@ -357,6 +403,8 @@ class UltraFastAgentManager(SystemContext):
         endpoint = getattr(self, "_endpoint", None)
         if endpoint is not None:
             endpoint.stop()
+        if self.persistence is not None:
+            await asyncio.to_thread(self.persistence.stop)
         await self.events.close()
         region.retire()
         remove_region(self.region_path)

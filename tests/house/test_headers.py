@@ -27,7 +27,7 @@ NO_PART = re.compile(r"\b(holds no|counts only|as uf_)")
 SEEDED = re.compile(r"^(?:uf_seed_fault|linear_seed|\s*fuzz_seed_fault)\((\w+) ", re.MULTILINE)
 
 # Words for all the others, and the page that includes the rest. (uf_x_in.h is of uf_x.h.)
-NOT_STRUCTURES = {"uf.h", "uf_line.h", "uf_status.h", "uf_step.h"}
+NOT_STRUCTURES = {"uf.h", "uf_line.h", "uf_status.h", "uf_step.h", "uf_crc.h"}
 
 FENCE = re.compile(
     r"\b(atomic_thread_fence|atomic_signal_fence|__sync_synchronize|__atomic_\w*fence)"

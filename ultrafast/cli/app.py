@@ -9,6 +9,7 @@ import typer
 from ultrafast import __version__
 from ultrafast.cli.doctor import doctor
 from ultrafast.cli.run import run
+from ultrafast.cli.store import store
 from ultrafast.cli.validate import validate
 
 __all__ = ["app"]
@@ -40,3 +41,4 @@ def _options(
 app.command()(run)
 app.command()(validate)
 app.command()(doctor)
+app.add_typer(store, name="store")

@@ -27,6 +27,10 @@ cdef extern from "uf.h" nogil:
     # uf_line.h
     void uf_pause()
 
+    # uf_crc.h
+    uint32_t uf_crc(uint32_t before, const void *data, uint64_t data_bytes)
+    uint32_t uf_crc_plain(uint32_t before, const void *data, uint64_t data_bytes)
+
     # uf_region.h
     enum:
         UF_LAYOUT_VERSION
@@ -171,6 +175,7 @@ cdef extern from "uf.h" nogil:
     int uf_table_changed(const uf_table *table, uint64_t *marks, uint64_t *cursor, uint64_t end,
                          uint64_t *words, void *out, uint64_t room, uf_entry *entry)
     void uf_table_forget(const uf_table *table, uint64_t *marks, uint64_t place)
+    int uf_table_known(const uf_table *table, uint64_t *marks, const uf_key *key, uint64_t *place)
     uint64_t uf_table_count(const uf_table *table)
     struct uf_table_recovery:
         uint32_t emptied
