@@ -45,6 +45,16 @@ PAGES: dict[str, tuple[str, list[str]]] = {
     "queue": ("The queue alone", ["Queue"]),
     "events": ("Events", ["EnhancedEventBus", "Event"]),
     "store": ("The store", ["UltraFastMemoryStore", "StoreStatistics", "Namespace", "TTLMap"]),
+    "snapshots": (
+        "Snapshots of the store",
+        [
+            "Persistence",
+            "RestoreReport",
+            "DamagedEntry",
+            "SnapshotDone",
+            "PersistenceStatistics",
+        ],
+    ),
     "tasks": (
         "Tasks",
         [
@@ -269,6 +279,7 @@ def config_page() -> str:
     special = {
         "name": "1 to 64 of `A-Z a-z 0-9 . _ -`",
         "region_path": "an absolute path",
+        "persist_path": "an absolute path of a file",
         "workers": "0 to `max_processes` - 1",
         "agent_pool": "a table, below",
         "alert_thresholds": "a table, below",
@@ -361,6 +372,9 @@ def cli_page() -> str:
     from ultrafast.cli.app import app
 
     commands: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]  # a group's
+    for name in [name for name, command in commands.items() if hasattr(command, "commands")]:
+        group = commands.pop(name)
+        commands |= {f"{name} {inner}": each for inner, each in group.commands.items()}
     parts = [
         "# Command line",
         MADE.strip(),

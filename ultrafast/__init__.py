@@ -45,6 +45,13 @@ if TYPE_CHECKING:
     from ultrafast.monitoring.metrics import LatencySummary, PerformanceMetrics
     from ultrafast.monitoring.validator import PerformanceValidator, ValidationReport
     from ultrafast.store import UltraFastMemoryStore
+    from ultrafast.store.persistence import Persistence
+    from ultrafast.store.reports import (
+        DamagedEntry,
+        PersistenceStatistics,
+        RestoreReport,
+        SnapshotDone,
+    )
 
 _HOMES = {
     "Agent": "agents.agent",
@@ -57,6 +64,7 @@ _HOMES = {
     "Constraints": "executor.tasks",
     "Consumer": "bus.consumer",
     "Context": "agents.context",
+    "DamagedEntry": "store.reports",
     "DeadLetter": "bus.deadletters",
     "EnhancedEventBus": "bus.events",
     "IncomingMessage": "agents.agent",
@@ -65,10 +73,14 @@ _HOMES = {
     "OptimizedExecutor": "executor.executor",
     "PerformanceMetrics": "monitoring.metrics",
     "PerformanceValidator": "monitoring.validator",
+    "Persistence": "store.persistence",
+    "PersistenceStatistics": "store.reports",
     "Profile": "executor.profiles",
     "Publication": "bus.subscription",
     "Queue": "bus.plainqueue",
+    "RestoreReport": "store.reports",
     "Result": "executor.tasks",
+    "SnapshotDone": "store.reports",
     "Subscription": "bus.subscription",
     "TTLMap": "executor.cache",
     "Task": "executor.tasks",
@@ -95,6 +107,7 @@ __all__ = [
     "Constraints",
     "Consumer",
     "Context",
+    "DamagedEntry",
     "DeadLetter",
     "EnhancedEventBus",
     "IncomingMessage",
@@ -103,10 +116,14 @@ __all__ = [
     "OptimizedExecutor",
     "PerformanceMetrics",
     "PerformanceValidator",
+    "Persistence",
+    "PersistenceStatistics",
     "Profile",
     "Publication",
     "Queue",
+    "RestoreReport",
     "Result",
+    "SnapshotDone",
     "Subscription",
     "TTLMap",
     "Task",

@@ -15,8 +15,15 @@ from typing import Any, Final
 
 import msgspec
 
+from ultrafast.agents.adoption import adopt, settings_for
 from ultrafast.agents.agent import Agent
-from ultrafast.agents.assembly import KEY_VARIABLE, assemble, encode_config, executor_factory
+from ultrafast.agents.assembly import (
+    KEY_VARIABLE,
+    assemble,
+    encode_config,
+    executor_factory,
+    persistence_of,
+)
 from ultrafast.agents.builtin import BUILTIN_TYPES
 from ultrafast.agents.context import SystemContext
 from ultrafast.agents.host import AgentHost
@@ -57,7 +64,6 @@ log = logging.getLogger(__name__)
 
 _POOL_TICK_S: Final = 0.1
 _WARM_S: Final = 30.0
-_FILE_SPARE: Final = 64 << 20
 # Entries of the store looked at a second, to give back those whose time is over.
 _SWEEP_ENTRIES: Final = 4096
 # Agents wait for messages under the inbox of a host; with no workers the manager is host 0.
@@ -133,6 +139,9 @@ class UltraFastAgentManager(SystemContext):
         workers = len(os.sched_getaffinity(0)) if config.workers is None else config.workers
         self.config = msgspec.structs.replace(config, name=self.name, workers=workers)
         self.region_path = region_path(self.config.region_path, self.name)
+        self._settings = settings_for(
+            encode_config(self.config), config.name is not None, self.config.region_path
+        )
         self.events = EnhancedEventBus(workers=self.config.event_bus_workers)
         self._environment = dict(os.environ)
         if api_key is not None:
@@ -255,7 +264,10 @@ class UltraFastAgentManager(SystemContext):
         """
         self._remove_leftovers()
         self._pid = os.getpid()
-        region = self._region = self._create_region()
+        region = self._region = await adopt(self.region_path, self._settings)
+        self._adopted = region is not None
+        if region is None:
+            region = self._region = self._create_region()
         try:
             await self._start_on(region)
         except BaseException as error:
@@ -277,7 +289,7 @@ class UltraFastAgentManager(SystemContext):
         self._validator = PerformanceValidator(
             self._metrics, config, self.pids, region.path, self.events.emit_soon
         )
-        await self._restore(region)
+        await self._restore()
         for name, kind in self._types.items():
             parts.spawner.limits[name] = kind.mailbox_capacity
             self._pools.add(name, self._pre_warm[name])
@@ -302,31 +314,22 @@ class UltraFastAgentManager(SystemContext):
         if self._host is not None:
             for kind in self._types.values():
                 self._host.register(kind)
+            if self._adopted:
+                await self._host.restore_all()
+        if self._adopted:
+            self.events.emit_soon("region.adopted", {"path": region.path})
         await self._fill_pools()
         self._background = [asyncio.create_task(self._keep_pools())]
         if config.enable_performance_monitoring:
             interval_s = config.performance_validation_interval_ms / 1000
             self._background.append(asyncio.create_task(self._validator.run(interval_s)))
 
-    async def _restore(self, region: Region) -> None:
+    async def _restore(self) -> None:
         """Put into the store what its snapshot file holds, and begin to make snapshots."""
-        config = self.config
-        if config.persist_path is None:
+        if self.config.persist_path is None:
             return
-        loop = asyncio.get_running_loop()
-
-        def tell(subject: str, payload: Any) -> None:
-            with contextlib.suppress(RuntimeError):  # the loop may be closed by now
-                loop.call_soon_threadsafe(self.events.emit_soon, subject, payload)
-
-        self.persistence = Persistence(
-            self._endpoint.table,
-            config.persist_path,
-            interval_s=config.snapshot_interval_ms / 1000,
-            size_max=config.persist_file_size or 4 * config.memory_store_size + _FILE_SPARE,
-            on_event=tell,
-        )
-        await asyncio.to_thread(self.persistence.restore)
+        self.persistence = persistence_of(self.config, self._endpoint.table, self.events)
+        await asyncio.to_thread(self.persistence.restore, load=not self._adopted)
         self.persistence.start()
 
     async def snapshot(self) -> SnapshotDone:
@@ -364,7 +367,7 @@ class UltraFastAgentManager(SystemContext):
     def _create_region(self) -> Region:
         sizes = region_sizes(self.config)
         try:
-            return Region.create(self.region_path, sizes, encode_config(self.config))
+            return Region.create(self.region_path, sizes, self._settings)
         except RegionNoSpace as error:
             raise RegionNoSpace(
                 f"{error}; pass region_path= on a larger file system, or reduce shared_buffer_size "

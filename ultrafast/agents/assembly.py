@@ -6,9 +6,11 @@ knows how they fit.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -21,12 +23,14 @@ from ultrafast.bus.bus import UltraFastCommunicationBus
 from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.events import EnhancedEventBus
 from ultrafast.config import Config
-from ultrafast.core import Region
+from ultrafast.core import Region, Table
+from ultrafast.core.leftovers import MARK_BYTES
 from ultrafast.errors import RegionCorrupt
 from ultrafast.executor.cache import ResultCache
 from ultrafast.executor.claude import DEFAULT_MODEL, ClaudeConnectionPool
 from ultrafast.executor.executor import OptimizedExecutor
 from ultrafast.store import UltraFastMemoryStore
+from ultrafast.store.persistence import Persistence
 
 __all__ = [
     "KEY_VARIABLE",
@@ -36,10 +40,12 @@ __all__ = [
     "encode_config",
     "executor_factory",
     "host_count",
+    "persistence_of",
 ]
 
 # The key travels to workers in their environment, never through the region or a command line.
 KEY_VARIABLE = "ANTHROPIC_API_KEY"
+_FILE_SPARE: Final = 64 << 20
 
 
 class Parts(NamedTuple):
@@ -59,7 +65,9 @@ def encode_config(config: Config) -> bytes:
 
 
 def decode_config(data: bytes) -> Config:
-    """What `encode_config` wrote."""
+    """What `encode_config` wrote, with or without the mark of a region that is to be adopted."""
+    if data[:1] == b"\xc1":  # begins no msgpack
+        data = data[MARK_BYTES:]
     try:
         return msgspec.msgpack.decode(data, type=Config)
     except msgspec.MsgspecError as error:
@@ -131,3 +139,21 @@ def executor_factory(
         )
 
     return make
+
+
+def persistence_of(config: Config, table: Table, events: EnhancedEventBus) -> Persistence:
+    """The store's snapshots, in the file that the Config names; on the running loop."""
+    assert config.persist_path is not None
+    loop = asyncio.get_running_loop()
+
+    def tell(subject: str, payload: Any) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop may be closed by now
+            loop.call_soon_threadsafe(events.emit_soon, subject, payload)
+
+    return Persistence(
+        table,
+        config.persist_path,
+        interval_s=config.snapshot_interval_ms / 1000,
+        size_max=config.persist_file_size or 4 * config.memory_store_size + _FILE_SPARE,
+        on_event=tell,
+    )

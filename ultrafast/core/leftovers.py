@@ -4,8 +4,11 @@ A region is `ultrafast-<name>`; its bells are FIFOs beside it, `ultrafast-<name>
 is made it is `.ultrafast-<name>.<pid>.<random>.tmp`. Whoever is attached holds a lock of the kernel
 on one byte of it (csrc/uf_owner.h), so a region without locks is nobody's.
 
-Stands on the standard library and the errors. Does not mend a region: a system whose manager alone
-died is alive, and is left alone.
+A region whose settings begin with `adoptable_mark` is kept for the next start under its name, until
+the machine starts anew: then its bytes may be older than they look, and it goes as any other.
+
+Stands on the standard library, the region's door and the errors. Does not mend a region: a system
+whose manager alone died is alive, and is left alone.
 """
 
 from __future__ import annotations
@@ -20,9 +23,20 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ultrafast.errors import InvalidArgument
+from ultrafast.core._region import Region
+from ultrafast.errors import InvalidArgument, RegionError
 
-__all__ = ["check_name", "region_path", "remove_leftovers", "remove_region"]
+__all__ = [
+    "MARK_BYTES",
+    "adoptable_mark",
+    "check_name",
+    "region_path",
+    "remove_leftovers",
+    "remove_region",
+]
+
+_MARK = b"\xc1adoptable until the end of boot "
+MARK_BYTES = len(_MARK) + 36
 
 _PREFIX = "ultrafast-"
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -47,6 +61,20 @@ def check_name(name: str) -> str:
             f"{name!r} can't be a region's name; use 1 to 64 of the characters A-Z a-z 0-9 . _ -"
         )
     return name
+
+
+def adoptable_mark() -> bytes:
+    """What the settings of a region begin with that is to be adopted by its successor."""
+    with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+        return _MARK + file.read().strip().ljust(36)[:36]
+
+
+def _is_adoptable(path: str) -> bool:
+    try:
+        with Region.attach(path, read_only=True) as region:
+            return region.settings.startswith(adoptable_mark())
+    except RegionError:
+        return False
 
 
 def region_path(directory: str | os.PathLike[str], name: str) -> str:
@@ -96,10 +124,10 @@ def remove_region(path: str | os.PathLike[str]) -> list[str]:
 def remove_leftovers(directory: str | os.PathLike[str]) -> list[str]:
     """Remove what dead systems left in a directory; those of live ones are not touched.
 
-    Regions that nobody is attached to go with their bells; so do bells whose region is gone and
-    that nobody listens to, and unfinished regions whose maker is dead (or, because a pid may have
-    been given again, that are older than a minute). Other users' files, links and everything else
-    stay.
+    Regions that nobody is attached to go with their bells, unless they are to be adopted; so do
+    bells whose region is gone and that nobody listens to, and unfinished regions whose maker is
+    dead (or, because a pid may have been given again, that are older than a minute). Other users'
+    files, links and everything else stay.
 
     Parameters
     ----------
@@ -129,7 +157,7 @@ def remove_leftovers(directory: str | os.PathLike[str]) -> list[str]:
             removed += _remove_temp(path, int(temp[1]))
         elif name.startswith(_PREFIX) and _NAME.fullmatch(name.removeprefix(_PREFIX)):
             with _locked(path) as ours:
-                if ours:
+                if ours and not _is_adoptable(path):
                     removed += remove_region(path)
     for name in names:
         path = os.path.join(directory, name)

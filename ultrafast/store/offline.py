@@ -20,7 +20,7 @@ from ultrafast.core._records import HEAD_BYTES, pack_entry, read_head, read_item
 from ultrafast.errors import DecodeError, SnapshotDamaged
 from ultrafast.store.reports import DamagedEntry
 from ultrafast.store.salvage import salvage
-from ultrafast.store.snapshotfile import SnapshotFile, read_segments, typed
+from ultrafast.store.snapshotfile import SnapshotFile, read_segments, sync_folder, typed
 
 __all__ = ["Content", "KeptEntry", "compact", "make_entry", "read", "value_of", "write"]
 
@@ -237,11 +237,7 @@ def _replace(path: str, new: str, content: Content) -> tuple[int, int]:
                 os.unlink(leftover)
         write(new, content.entries.values())
         os.rename(new, path)
-        folder = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        sync_folder(path)
     except OSError as error:
         raise typed(error, path) from error
     finally:

@@ -1,15 +1,16 @@
 """Reading segments out of a snapshot file whose structure is damaged: `salvage`.
 
 A segment begins with a mark and a checksummed head that says how long it is, so it can be found
-wherever it lies, without LMDB. Of two with the same number, the one made later counts; those below
-the newest one's floor were dropped before the file was damaged. Stands on the doors.
+wherever it lies, without LMDB. Of two with the same number, the one made later counts, and of
+copies that a page given up still holds, the one with the least damage; those below the newest
+floor were dropped before the file was damaged. Stands on the doors.
 """
 
 from __future__ import annotations
 
 import mmap
 
-from ultrafast.core._records import HEAD_BYTES, MAGIC_BYTES, read_head
+from ultrafast.core._records import HEAD_BYTES, MAGIC_BYTES, read_head, read_items
 
 __all__ = ["salvage"]
 
@@ -31,7 +32,7 @@ def salvage(path: str) -> list[tuple[int, bytes]]:
     OSError
         The file can't be read.
     """
-    found: dict[int, tuple[int, int, bytes]] = {}
+    found: dict[int, tuple[tuple[int, int], bytes]] = {}
     floors: dict[int, int] = {}
     unfinished: dict[int, set[int]] = {}
     finished: set[int] = set()
@@ -45,8 +46,9 @@ def salvage(path: str) -> list[tuple[int, bytes]]:
                 if head is not None:
                     segment, _, floor, first, last, made_ns, total = head
                     whole = data[at : at + total] if total >= HEAD_BYTES else b""
-                    if (made_ns, len(whole)) >= found.get(segment, (0, 0, b""))[:2] and whole:
-                        found[segment] = (made_ns, len(whole), whole)
+                    rank = (made_ns, -_damage(whole, segment))
+                    if whole and (segment not in found or rank > found[segment][0]):
+                        found[segment] = (rank, whole)
                         floors[segment] = floor
                         unfinished.setdefault(first, set()).add(segment)
                         if last:
@@ -61,4 +63,14 @@ def salvage(path: str) -> list[tuple[int, bytes]]:
             if segment >= newest:
                 found.pop(segment, None)
     floor = floors[max(found)] if found else 0
-    return [(segment, found[segment][2]) for segment in sorted(found) if segment >= floor]
+    return [(segment, found[segment][1]) for segment in sorted(found) if segment >= floor]
+
+
+def _damage(data: bytes, segment: int) -> int:
+    """How many places of a segment hold no sound record."""
+    count = 0
+    offset: int | None = HEAD_BYTES
+    while offset is not None:
+        items, offset = read_items(data, segment, offset)
+        count += sum(item[1] == 0 for item in items)
+    return count

@@ -31,7 +31,15 @@ from ultrafast.errors import (
     SnapshotReadOnly,
 )
 
-__all__ = ["FORMAT", "SnapshotFile", "check_structure", "in_use", "read_segments", "typed"]
+__all__ = [
+    "FORMAT",
+    "SnapshotFile",
+    "check_structure",
+    "in_use",
+    "read_segments",
+    "sync_folder",
+    "typed",
+]
 
 FORMAT = 1
 
@@ -120,6 +128,15 @@ def check_structure(path: str) -> list[str]:
 
 def _is_lmdb(head: bytes) -> bool:
     return b"\xde\xc0\xef\xbe" in (head[16:20], head[24:28])
+
+
+def sync_folder(path: str) -> None:
+    """Make the name of a file durable: a power cut may else take it, and the file with it."""
+    folder = os.open(os.path.dirname(os.path.abspath(path)), os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def in_use(path: str) -> bool:
@@ -221,7 +238,7 @@ def read_segments(path: str) -> Iterator[list[tuple[int, memoryview]]]:
 
 
 def _check_beside_writer(path: str) -> list[str]:
-    """As `check_structure`: a transaction of our own keeps the pages that are looked at in place."""
+    """As `check_structure`: a transaction of our own keeps what is looked at in place."""
     problems: list[str] = []
     with lmdb.open(path, subdir=False, readonly=True, max_readers=126) as env, env.begin():
         for _ in range(_VERIFY_TRIES):
@@ -319,6 +336,7 @@ class SnapshotFile:
         if not known:
             with self._env.begin(write=True) as txn:
                 txn.put(_FORMAT_KEY, msgspec.json.encode(_Format(_KIND, FORMAT)))
+            sync_folder(self.path)
 
     def check(self) -> None:
         """Raise when the path is another file by now: what is written would be lost."""

@@ -1,0 +1,118 @@
+"""Adopting what a killed system left: its region, mended, with all that is in it.
+
+A region of a named system on a disk outlives its processes. The next start of that name, with the
+same settings and before the machine starts anew, goes on with it: entries, messages, agents. Stands
+on the region's door.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+
+from ultrafast.core import Region
+from ultrafast.core._region import PHASE_FREE, ROLE_CLIENT, ROLE_MANAGER
+from ultrafast.core.leftovers import adoptable_mark, remove_region
+from ultrafast.errors import RegionError, RegionExists, RegionMissing
+
+__all__ = ["adopt", "settings_for"]
+
+log = logging.getLogger(__name__)
+
+_MEMORY = "/dev/shm"
+_ORPHANS_S = 10.0  # workers end within two seconds of their manager
+
+
+def settings_for(config: bytes, named: bool, directory: str) -> bytes:
+    """What a region keeps of its settings: marked, if it is to outlive its system.
+
+    Parameters
+    ----------
+    config : bytes
+        The encoded Config.
+    named : bool
+        Whether the user chose the name: a random one is never asked for again.
+    directory : str
+        Of the region. What is in memory is not kept.
+    """
+    real = os.path.realpath(directory)
+    if not named or real == _MEMORY or real.startswith(_MEMORY + os.sep):
+        return config
+    return adoptable_mark() + config
+
+
+async def adopt(path: str, settings: bytes) -> Region | None:
+    """Attach to what a dead system left, and mend it.
+
+    Parameters
+    ----------
+    path : str
+        Of the region.
+    settings : bytes
+        As `settings_for` gave them.
+
+    Returns
+    -------
+    Region or None
+        None when there is nothing to adopt; what stood in the way is removed, and the log says why.
+
+    Raises
+    ------
+    RegionExists
+        The system of this name lives.
+    """
+    try:
+        region = Region.attach(path, ROLE_MANAGER)
+    except RegionMissing:
+        return None
+    except RegionError as error:
+        log.warning("%s: can't be adopted, a new region is made: %s", path, error)
+        return None
+    try:
+        await _wait_for_orphans(region)
+        if region.settings != settings:
+            log.warning(
+                "%s: was left by a system with other settings; it is removed and a new region made",
+                path,
+            )
+            remove_region(path)
+            region.close()
+            return None
+        begun = time.monotonic()
+        dead = [
+            each.slot
+            for each in region.owners()
+            if each.phase != PHASE_FREE and not region.alive(each.slot)
+        ]
+        mended = [slot for slot in dead if region.recover(slot) is not None]
+        log.warning(
+            "%s: adopted from a system that was killed; %d processes' slots mended in %.3f s",
+            path,
+            len(mended),
+            time.monotonic() - begun,
+        )
+    except BaseException:
+        region.close()
+        raise
+    return region
+
+
+async def _wait_for_orphans(region: Region) -> None:
+    """Until the workers of a dead manager have ended. Clients may stay, and go on."""
+    until = time.monotonic() + _ORPHANS_S
+    while True:
+        alive = [
+            each
+            for each in region.owners()
+            if each.slot != region.slot and each.role != ROLE_CLIENT and region.alive(each.slot)
+        ]
+        if not alive:
+            return
+        if any(each.role == ROLE_MANAGER for each in alive) or time.monotonic() > until:
+            raise RegionExists(
+                f"{region.path}: a system of this name is running ({len(alive)} of its processes "
+                "live): choose another Config(name=...), or attach to it"
+            )
+        await asyncio.sleep(0.02)
