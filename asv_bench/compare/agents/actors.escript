@@ -37,9 +37,9 @@ order("population", [Agents], []) ->
 order("disperse", [], Pids) ->
     disperse(Pids),
     {[1], []};
-order("trips", [TurnNs, Most], Kept) ->
+order("trips", [TurnNs], Kept) ->
     Other = spawn(fun() -> agent(0) end),
-    Times = of_a_process(fun() -> trips(Other, now_ns() + TurnNs, Most, []) end),
+    Times = of_a_process(fun() -> trips(Other, now_ns() + TurnNs, []) end),
     disperse([Other]),
     {Times, Kept};
 order("count", [Messages], Kept) ->
@@ -54,12 +54,12 @@ order("count", [Messages], Kept) ->
     Messages = Counted,
     disperse([Counter]),
     {[Passed], Kept};
-order("crowd", [Agents, Some, PauseMs, TurnNs, Most], Kept) ->
+order("crowd", [Agents, Some, PauseMs, TurnNs], Kept) ->
     Pids = [spawn(fun() -> agent(0) end) || _ <- lists:seq(1, Agents)],
     Alive = ask_all(Pids),
     Other = spawn(fun() -> agent(0) end),
-    Probe = fun() -> trips(Other, now_ns() + TurnNs, Most, []) end,
-    _ = of_a_process(fun() -> trips(Other, now_ns() + TurnNs div 5, Most, []) end),
+    Probe = fun() -> trips(Other, now_ns() + TurnNs, []) end,
+    _ = of_a_process(fun() -> trips(Other, now_ns() + TurnNs div 5, []) end),
     Idle = of_a_process(Probe),
     Self = self(),
     Chatting = [spawn(fun() -> chat(Self, Pid, PauseMs, 0) end) || Pid <- lists:sublist(Pids, Some)],
@@ -97,16 +97,14 @@ answer_each(Left, Times, Pids) ->
     Passed = now_ns() - Start,
     answer_each(Left - 1, [Passed | Times], [Pid | Pids]).
 
-trips(_, _, 0, Times) ->
-    Times;
-trips(Other, Until, Left, Times) ->
+trips(Other, Until, Times) ->
     Start = now_ns(),
     if
         Start >= Until -> Times;
         true ->
             Other ! {self(), 1},
             receive {Other, 1} -> ok end,
-            trips(Other, Until, Left - 1, [now_ns() - Start | Times])
+            trips(Other, Until, [now_ns() - Start | Times])
     end.
 
 send_all(_, 0) ->

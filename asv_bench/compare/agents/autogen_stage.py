@@ -18,7 +18,6 @@ from autogen_core import (
 from ..teams import now_ns
 from .stage import (
     CHATS_PER_S,
-    TRIPS_MAX,
     Crowd,
     LoopStage,
     Population,
@@ -202,7 +201,7 @@ def _asking(turn_s: float) -> Callable[[Leading], Any]:
     async def do(leader: Leading) -> list[int]:
         other, ask, times = AgentId("answering", "other"), Ask(1), []
         until = now_ns() + int(turn_s * 1e9)
-        while (start := now_ns()) < until and len(times) < TRIPS_MAX:
+        while (start := now_ns()) < until:
             await leader.send_message(ask, other)
             times.append(now_ns() - start)
         return times

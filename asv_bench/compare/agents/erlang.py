@@ -9,7 +9,6 @@ from typing import IO
 
 from .stage import (
     CHATS_PER_S,
-    TRIPS_MAX,
     Contestant,
     Crowd,
     Population,
@@ -60,7 +59,7 @@ class _EscriptStage(Stage):
         return found
 
     def trips(self, turn_s: float, across: bool, busy: bool) -> list[int]:
-        return self._ask("trips", int(turn_s * 1e9), TRIPS_MAX)
+        return self._ask("trips", int(turn_s * 1e9))
 
     def count(self, messages: int, across: bool) -> int:
         return self._ask("count", messages)[0]
@@ -69,7 +68,7 @@ class _EscriptStage(Stage):
         pause_ms = 1000 // CHATS_PER_S
         turn_ns = int(turn_s * 1e9)
         alive, chats, idle_count, *times = self._ask(
-            "crowd", agents, chatters_of(agents), pause_ms, turn_ns, TRIPS_MAX
+            "crowd", agents, chatters_of(agents), pause_ms, turn_ns
         )
         return Crowd(
             alive=alive, idle_ns=times[:idle_count], chatter_ns=times[idle_count:], chats=chats

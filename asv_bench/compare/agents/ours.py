@@ -13,7 +13,6 @@ from ultrafast.config import KIB, MIB
 from ..teams import now_ns
 from .stage import (
     CHATS_PER_S,
-    TRIPS_MAX,
     Contestant,
     Crowd,
     LoopStage,
@@ -29,6 +28,7 @@ __all__ = ["Managed", "OneLoop", "Spawning"]
 
 _WAIT_S = 300.0
 _TRIES = 64  # agents spawned until one is where it is wanted
+_TRIPS_MAX = 150_000  # their times go into one message, which has a mebibyte at most
 _AGENT_BYTES = 2 * KIB  # of the region, generously
 _PID = os.getpid()  # of the worker that imported this
 
@@ -121,7 +121,7 @@ class Leading(ultrafast.Agent):
     async def trips(self, other: int, turn_s: float) -> list[int]:
         request, times = self.context.request, []
         until = now_ns() + int(turn_s * 1e9)
-        while (start := now_ns()) < until and len(times) < TRIPS_MAX:
+        while (start := now_ns()) < until and len(times) < _TRIPS_MAX:
             await request(other, None, timeout_s=_WAIT_S)
             times.append(now_ns() - start)
         return times

@@ -29,7 +29,6 @@ __all__ = [
     "Crowd",
     "Population",
     "Stage",
-    "TRIPS_MAX",
     "chatters_of",
     "check_alive",
     "check_count",
@@ -42,8 +41,6 @@ __all__ = [
 
 CHATS_PER_S = 10
 """Round trips that each chattering agent begins in a second, at most."""
-TRIPS_MAX = 50_000
-"""Round trips of a turn, at most: an agent hands their times over in one message."""
 
 T = TypeVar("T")
 

@@ -11,7 +11,6 @@ import uvloop
 from ..teams import now_ns
 from .stage import (
     CHATS_PER_S,
-    TRIPS_MAX,
     Contestant,
     Crowd,
     LoopStage,
@@ -140,7 +139,7 @@ async def _asking(other: _Agent, turn_s: float) -> list[int]:
     answers: Inbox = asyncio.Queue()
     put, get, times = other.inbox.put_nowait, answers.get, []
     until = now_ns() + int(turn_s * 1e9)
-    while (start := now_ns()) < until and len(times) < TRIPS_MAX:
+    while (start := now_ns()) < until:
         put((1, answers))
         await get()
         times.append(now_ns() - start)

@@ -9,7 +9,6 @@ from typing import Any
 from ..teams import now_ns
 from .stage import (
     CHATS_PER_S,
-    TRIPS_MAX,
     Contestant,
     Crowd,
     Population,
@@ -52,7 +51,7 @@ def _types() -> tuple[Any, Any]:
 def _trips(other: Any, turn_s: float) -> list[int]:
     ask, times = other.ask, []
     until = now_ns() + int(turn_s * 1e9)
-    while (start := now_ns()) < until and len(times) < TRIPS_MAX:
+    while (start := now_ns()) < until:
         ask(1)
         times.append(now_ns() - start)
     return times
