@@ -75,6 +75,7 @@ class RayStage(Stage):
     def __init__(self) -> None:
         # It warns of every few actors there. What fails travels over the parent's connection.
         quiet = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(quiet, 1)
         os.dup2(quiet, 2)
         os.close(quiet)
         ray.init(
