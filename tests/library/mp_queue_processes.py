@@ -54,6 +54,10 @@ def names_in_shm() -> list[str]:
     return [path.name for path in Path("/dev/shm").iterdir() if "ultrafast-queue-" in path.name]
 
 
+def test_this_process_has_one_thread() -> None:
+    assert len(os.listdir("/proc/self/task")) == 1, "run it by test_mp_queue_processes.py"
+
+
 # --- handed to a process
 
 

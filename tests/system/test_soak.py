@@ -12,7 +12,7 @@ from system.soaking.run import Settings, run
 from system.soaking.trend import Bound, trend
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(140)
 def test_nothing_is_lost_doubled_turned_round_or_leaked_under_fire(clean_shm: None) -> None:
     settings = Settings(
         seconds=8.0,
@@ -27,7 +27,7 @@ def test_nothing_is_lost_doubled_turned_round_or_leaked_under_fire(clean_shm: No
     assert all(report.account.by_way.values()), report.account.by_way
 
 
-@pytest.mark.timeout(240)
+@pytest.mark.timeout(140)
 def test_seeded_leaks_are_found(clean_shm: None) -> None:
     settings = Settings(
         seconds=4.0,
