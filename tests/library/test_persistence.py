@@ -1,6 +1,7 @@
 """Snapshots: what comes back is what was there, and what can't be written or read is said."""
 
 import os
+import resource
 import time
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from ultrafast.errors import (
     SnapshotForeign,
     SnapshotInUse,
     SnapshotNoSpace,
+    SnapshotReadOnly,
     StoreFull,
 )
 from ultrafast.store import persistence as module
@@ -241,6 +243,46 @@ def test_a_full_file_raises_an_alert_and_is_tried_again(tmp_path: Path) -> None:
         assert kept.said("alert.cleared") == [{"name": "snapshots_failed"}]
         assert kept.persistence.statistics().error is None
     assert restored(tmp_path)[0] == {("s", "first"): 1, ("s", "second"): 2}
+
+
+def test_a_disk_without_room_raises_an_alert_and_costs_nothing_once_there_is_some(
+    tmp_path: Path,
+) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with keeping(tmp_path) as kept:
+        kept.table.set("s", "first", 1)
+        kept.persistence.snapshot()
+        for number in range(40):
+            assert kept.table.set("s", str(number), os.urandom(10_000))
+        # The kernel's answer to a write beyond it is EFBIG, at the same places as ENOSPC.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
+        try:
+            for _ in range(2):
+                with pytest.raises(SnapshotNoSpace, match="make room"):
+                    kept.persistence.snapshot()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert kept.persistence.snapshot().entries == 40
+        assert [subject for subject, _ in kept.events[-2:]] == ["alert.cleared", "snapshot.done"]
+        content = kept.content()
+    assert restored(tmp_path)[0] == content
+
+
+def test_a_file_that_may_not_be_written_is_said(tmp_path: Path) -> None:
+    with keeping(tmp_path) as kept:
+        kept.table.set("s", "a", 1)
+        kept.persistence.snapshot()
+    (tmp_path / "snapshot").chmod(0o444)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)  # nothing is forbidden to root
+    try:
+        with pytest.raises(SnapshotReadOnly, match="must be writable"):
+            SnapshotFile(str(tmp_path / "snapshot"), size_max=1 << 20)
+    finally:
+        os.seteuid(user)
+    (tmp_path / "snapshot").chmod(0o600)
+    assert restored(tmp_path)[0] == {("s", "a"): 1}
 
 
 @pytest.mark.parametrize("by", ["unlink", "replace"])

@@ -13,6 +13,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import resource
 import stat
 import weakref
 from collections.abc import Iterator
@@ -48,6 +49,7 @@ _FORMAT_KEY = b"ultrafast"
 _SEGMENT = b"s"
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM}
 _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
+_SHORT_BYTES = 64 << 20  # less room than this is what a short write ran out of
 _VERIFY_TRIES = 10  # a running system may commit while its file is being verified
 
 _held: weakref.WeakSet[SnapshotFile] = weakref.WeakSet()
@@ -79,7 +81,7 @@ def typed(error: BaseException, path: str) -> SnapshotError:
             "the file has the size it may have; raise persist_file_size, or delete what is not "
             "needed"
         )
-    elif code in _NO_SPACE or isinstance(error, lmdb.DiskError):
+    elif code in _NO_SPACE or (code == errno.EIO and _is_out_of_room(path)):
         kind = SnapshotNoSpace
         text += "; make room, or choose another persist_path"
     elif code in _READ_ONLY or isinstance(error, lmdb.ReadonlyError | PermissionError):
@@ -99,6 +101,18 @@ def typed(error: BaseException, path: str) -> SnapshotError:
     if isinstance(code, int) and code > 0:
         failure.errno = code
     return failure
+
+
+def _is_out_of_room(path: str) -> bool:
+    """Whether a write that came back short, which LMDB calls an error of the disk, had no room."""
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+    try:
+        room = os.statvfs(os.path.dirname(os.path.abspath(path)))
+        size = os.path.getsize(path)
+    except OSError:
+        return False
+    limited = limit != resource.RLIM_INFINITY and size + _SHORT_BYTES > limit
+    return limited or room.f_bavail * room.f_frsize < _SHORT_BYTES
 
 
 def check_structure(path: str) -> list[str]:
