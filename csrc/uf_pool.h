@@ -99,6 +99,8 @@ _Static_assert(offsetof(struct uf_value, owner) == 0, "both heads begin with the
 #define UF_MESSAGE_REDELIVERED 1u /* its last taker died before it was done with it            */
 #define UF_MESSAGE_ONCE 2u        /* at most once: a taken message is not delivered again      */
 #define UF_MESSAGE_REFERENCE 4u   /* its payload lies in a SHARED block: uf_share.h            */
+#define UF_MESSAGE_TRACED 8u      /* UF_TRACE_BYTES behind the payload name a trace             */
+#define UF_TRACE_BYTES 32u
 
 struct uf_class_spec {
     uint32_t block_bytes; /* with the head; a multiple of 64 */

@@ -284,6 +284,7 @@ def config_page() -> str:
         "agent_pool": "a table, below",
         "alert_thresholds": "a table, below",
         "agent_pool.pre_warm": "0 and more for each type",
+        "worker_affinity": "'none', 'spread' or lists of processors",
         "model": "a model's name",
         "api_base_url": "an http(s) address",
     }

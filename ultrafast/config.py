@@ -51,6 +51,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "max_redeliveries": (0, 200),
     "worker_hang_timeout_s": (0.1, 86_400.0),
     "shutdown_timeout_s": (0.0, 86_400.0),
+    "loop_spin_us": (0.0, 10_000.0),
     "result_cache_ttl_s": (0.0, 31_536_000.0),
     # AgentPoolConfig and AlertThresholds
     "scale_up_threshold": (0.0, 1.0),
@@ -190,6 +191,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         A worker that gives no sign for so long is taken for dead.
     shutdown_timeout_s : float
         How long agents have to end.
+    loop_spin_us : float
+        How long an event loop whose inbox ran empty looks again before it sleeps, between its other
+        callbacks and only while messages use to come that soon; 0 is never. It buys latency between
+        busy processes with processor time.
+    worker_affinity : "none", "spread" or list of lists of int
+        The processors that workers may run on. "none": the operating system decides. "spread": one
+        each of those that the manager may use, in turn. Lists: the first worker's processors, the
+        second's, and so on, in turn.
     model : str, optional
         For tasks that name none; None is the executor's default.
     api_base_url : str, optional
@@ -238,6 +247,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     allow_pickle: bool = False
     worker_hang_timeout_s: float = 30.0
     shutdown_timeout_s: float = 10.0
+    loop_spin_us: float = 0.0
+    worker_affinity: str | list[list[int]] = "none"
     model: str | None = None
     api_base_url: str | None = None
     result_cache_ttl_s: float = 300.0
@@ -257,6 +268,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             )
         self._check_place()
         self._check_processes()
+        self._check_affinity()
         self._check_model()
         warm = sum(self.agent_pool.pre_warm.values())
         if warm > self.max_concurrent_agents and self.agent_pool != AgentPoolConfig():
@@ -293,6 +305,26 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 f"workers is {self.workers!r}; allowed is None (one for each core) or 0 to "
                 f"{self.max_processes - 1}: max_processes is {self.max_processes}, and the manager "
                 "is one of them"
+            )
+
+    def _check_affinity(self) -> None:
+        wanted = self.worker_affinity
+        if isinstance(wanted, str) and wanted in ("none", "spread"):
+            return
+        if (
+            not isinstance(wanted, list)
+            or not wanted
+            or not all(
+                isinstance(cpus, list)
+                and cpus
+                and all(type(cpu) is int and cpu >= 0 for cpu in cpus)
+                for cpus in wanted
+            )
+        ):
+            raise _wrong(
+                "worker_affinity",
+                wanted,
+                "'none', 'spread', or a list of processors for each worker, as [[0, 1], [2, 3]]",
             )
 
     def _check_model(self) -> None:

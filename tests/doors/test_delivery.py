@@ -20,7 +20,8 @@ from ultrafast.core import (
     Sender,
 )
 from ultrafast.core._agents import ACTIVE, DRAINING, NO_LIMIT, STARTING
-from ultrafast.core._queue import REDELIVERED
+from ultrafast.core._queue import REDELIVERED, TRACE_BYTES, TRACED
+from ultrafast.core._status import OK
 
 DATA, OTHER_KIND = 0, 4
 PLAIN, RAW = 0, 1
@@ -70,7 +71,7 @@ class House:
         first = self.queues.region.slot << 54
         return Sender(
             self.queues, self.agents, self.metrics, first, DATA, RAW, encode, {"low": 3}, lane_of,
-            (SENT, REFUSED),
+            lambda: None, (SENT, REFUSED),
         )  # fmt: skip
 
     def agent(self, worker: int | None = None, limit: int = NO_LIMIT) -> int:
@@ -360,3 +361,39 @@ def test_an_exhausted_pool_refuses_the_rest(house: House) -> None:
     assert house.sender.send_many(0, [(house.first, b"y" * 4000)] * 2, "low") == [False, False]
     assert house.sender.send_many(0, [(house.first, b"y")], "low") == [True]
     assert not house.sender.send(0, house.first, b"y" * 4000, "low")
+
+
+# --- traces behind payloads
+
+
+def test_a_trace_travels_behind_the_payload_where_there_is_room(house: House) -> None:
+    trace = bytes(range(TRACE_BYTES))
+    rooms = [each.block_bytes - 64 for each in house.queues.blocks()]
+    queue = house.receiver.index
+    for size in (0, 1, rooms[0] - TRACE_BYTES, rooms[0] - 1, rooms[0], rooms[-1]):
+        payload = b"p" * size
+        assert house.queues.send(queue, 0, payload, trace=trace) == OK
+        (message,) = house.receiver.take()
+        assert message.tobytes() == payload
+        assert message.trace == (None if size == rooms[-1] else trace)
+        message.release()
+        assert message.trace is None
+    with pytest.raises(errors.InvalidArgument, match="a trace of 31 bytes"):
+        house.queues.send(queue, 0, b"", trace=trace[1:])
+
+
+def test_a_head_that_claims_a_trace_without_room_for_it_has_none(house: House) -> None:
+    room = house.queues.blocks()[0].block_bytes - 64
+    house.queues.send(house.receiver.index, 0, b"x" * (room - 8), flags=TRACED)
+    (message,) = house.receiver.take()
+    assert message.flags & TRACED and message.trace is None
+    assert message.tobytes() == b"x" * (room - 8)
+
+
+# --- looking before sleeping
+
+
+def test_a_look_ends_when_something_came_or_the_time_is_over(house: House) -> None:
+    assert not house.receiver.look(0) and not house.receiver.look(1000)
+    house.sender.send(0, house.first, b"", "low")
+    assert house.receiver.look(0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ultrafast.bus import tracing
 from ultrafast.core import Incoming
 from ultrafast.executor.profiles import Profile
 from ultrafast.executor.tasks import Task
@@ -39,9 +40,16 @@ class IncomingMessage(Incoming):
         Intended send time, CLOCK_MONOTONIC.
     wants_answer : bool
         Somebody waits for what the handler returns.
+    trace : bytes, optional
+        The trace that it was sent in, as it travels. It is current while the handler runs.
     """
 
     __slots__ = ()
+
+    @property
+    def traceparent(self) -> str | None:
+        """The W3C trace context that it was sent in; None outside any."""
+        return tracing.text_of(self.trace)
 
 
 class Agent:

@@ -96,7 +96,7 @@ def assemble(
     """
     if config.allow_pickle:
         codec.allow_pickle(True)
-    endpoint = Endpoint(region, inbox)
+    endpoint = Endpoint(region, inbox, int(config.loop_spin_us * 1000))
     bus = UltraFastCommunicationBus(
         endpoint,
         handlers=config.event_bus_workers,

@@ -23,6 +23,7 @@ from ultrafast.agents.context import Context, SystemContext
 from ultrafast.agents.hosted import Hosted, Repeats
 from ultrafast.agents.nursery import Nursery, is_overridden
 from ultrafast.agents.registry import AgentType
+from ultrafast.bus import tracing
 from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.wire import LANES, REPLY_LANE, Kind, Operation, Reason, is_overdue, origin_of
 from ultrafast.core import Message, now_ns
@@ -169,10 +170,12 @@ class AgentHost:
         try:
             if kind == Kind.DATA:
                 self._timed(message)
-                outcome = hosted.agent.on_message(self._incoming(message))
+                outcome = tracing.call(
+                    message.trace, hosted.agent.on_message, self._incoming(message)
+                )
             else:
                 task = msgspec.msgpack.decode(message.payload, type=Task)
-                outcome = hosted.agent.execute(task)
+                outcome = tracing.call(message.trace, hosted.agent.execute, task)
         except msgspec.MsgspecError as error:
             self._raised(hosted, message, DecodeError(str(error)))
             return None

@@ -19,6 +19,7 @@ from typing import Any, Final
 
 import msgspec
 
+from ultrafast.agents.affinity import cpus_of
 from ultrafast.agents.assembly import encode_config
 from ultrafast.agents.control import Failed, Hello, Pipe, Ready, Register, Registered, Shutdown
 from ultrafast.agents.registry import AgentType
@@ -65,6 +66,8 @@ class WorkerState(msgspec.Struct, frozen=True, kw_only=True):
     ready : bool
     restarts : int
         Successors started in its place.
+    cpus : list of int
+        Processors that it may run on, as the operating system says; empty where it is gone.
     """
 
     index: int
@@ -72,6 +75,7 @@ class WorkerState(msgspec.Struct, frozen=True, kw_only=True):
     slot: int | None
     ready: bool
     restarts: int
+    cpus: list[int] = []
 
 
 class _Worker:
@@ -90,6 +94,13 @@ class _Worker:
         # Types that it could not import and has yet to learn by value, and all it was told so.
         self.unknown: set[str] = set()
         self.by_value: set[str] = set()
+
+
+def _cpus(process: subprocess.Popen[bytes] | None) -> list[int]:
+    try:
+        return [] if process is None else sorted(os.sched_getaffinity(process.pid))
+    except OSError:
+        return []  # it has died
 
 
 class Supervisor:
@@ -141,8 +152,12 @@ class Supervisor:
         ------
         WorkerFailed
             One did not start, and why.
+        ConfigError
+            `worker_affinity` names a processor that is not ours.
         """
         self._loop = asyncio.get_running_loop()
+        for worker in self._workers:
+            cpus_of(self._config.worker_affinity, worker.index)  # said before any is started
         for worker in self._workers:
             self._launch(worker)
         await asyncio.gather(*(self._await_ready(worker) for worker in self._workers))
@@ -165,6 +180,7 @@ class Supervisor:
                 slot=w.slot,
                 ready=w.ready is not None and w.ready.done() and w.slot is not None,
                 restarts=w.restarts,
+                cpus=_cpus(w.process),
             )
             for w in self._workers
         ]

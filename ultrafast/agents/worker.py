@@ -15,6 +15,7 @@ import sys
 import threading
 from typing import Final
 
+from ultrafast.agents.affinity import cpus_of
 from ultrafast.agents.assembly import assemble, decode_config, executor_factory
 from ultrafast.agents.control import (
     Failed,
@@ -61,6 +62,9 @@ class _Worker:
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
+        cpus = cpus_of(self._config.worker_affinity, self._hello.index)
+        if cpus is not None:
+            os.sched_setaffinity(0, cpus)
         region = Region.attach(self._hello.path, ROLE_WORKER)
         region.beat(now_ns())
         parts = assemble(region, self._config, inbox_name(self._hello.index))

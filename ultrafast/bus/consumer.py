@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Final, Literal
 
 from ultrafast import codec
+from ultrafast.bus import tracing
 from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.wire import Reason, is_overdue
 from ultrafast.core import Message, Receiver
@@ -58,6 +59,8 @@ class WorkItem:
         A consumer died while it had the item: it may have been worked on before.
     sent_ns : int
         Intended send time, CLOCK_MONOTONIC.
+    trace : bytes, optional
+        The trace that it was put in, as it travels.
     """
 
     __slots__ = (
@@ -70,6 +73,7 @@ class WorkItem:
         "redelivered",
         "sender",
         "sent_ns",
+        "trace",
     )
 
     def __init__(self, message: Message, consumer: Consumer) -> None:
@@ -80,6 +84,7 @@ class WorkItem:
         self.attempt = message.attempt
         self.redelivered = message.redelivered
         self.sent_ns = message.sent_ns
+        self.trace = message.trace
         self._message = message
         self._consumer = consumer
 
@@ -87,6 +92,11 @@ class WorkItem:
     def note(self) -> bytes:
         """What it was sent with besides its body: a publication's subject, or nothing."""
         return self._message.note
+
+    @property
+    def traceparent(self) -> str | None:
+        """The W3C trace context that it was put in; None outside any."""
+        return tracing.text_of(self.trace)
 
     @property
     def released(self) -> bool:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from ultrafast import codec as bodies
+from ultrafast.bus import tracing
+from ultrafast.bus.lookout import Lookout
 from ultrafast.bus.wire import PRIORITIES, Kind, first_correlation, lane_of
 from ultrafast.core import (
     Agents,
@@ -41,6 +43,8 @@ log = logging.getLogger(__name__)
 _BATCH: Final = 64
 # Then other callbacks of the loop have their turn.
 _TURN_NS: Final = 1_000_000
+# Of looking at an empty inbox: what another callback waits at most.
+_SLICE_NS: Final = 5_000
 _REFUSED: Final = (FULL, NO_BLOCK, BUSY)
 
 
@@ -66,13 +70,15 @@ class Endpoint:
     inbox : str
         Name of the queue that this process empties. A process that takes the place of a dead one
         gives the same name, and with it gets the messages.
+    spin_ns : int
+        How long to look at an empty inbox before sleeping, when messages are expected that soon.
 
     Notes
     -----
     Threads: `post` may be called from any thread of the process; everything else from the loop's.
     """
 
-    def __init__(self, region: Region, inbox: str) -> None:
+    def __init__(self, region: Region, inbox: str, spin_ns: int = 0) -> None:
         self.region = region
         self.queues = Queues(region)
         self.agents = Agents(region)
@@ -92,6 +98,7 @@ class Endpoint:
             bodies.encode,
             PRIORITIES,
             lane_of,
+            tracing.current,
             (int(Counter.SENT), int(Counter.REFUSED)),
         )
         self.correlation = self.sender.correlation
@@ -103,6 +110,7 @@ class Endpoint:
             (int(Histogram.LOCAL_COMMUNICATION), int(Histogram.COMMUNICATION)),
         )
         self._batch = _BATCH
+        self._lookout = Lookout(spin_ns)
         self._handlers: dict[int, Callable[[Message], None]] = {}
         self._waiting: dict[int, asyncio.Future[Message]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -194,28 +202,48 @@ class Endpoint:
             self._soon()
 
     def _soon(self) -> None:
-        assert self._loop is not None
         if not self._closed and not self.region.closed:
-            self._again = self._loop.call_soon(self._drain)
+            self._again = self._at_home.call_soon(self._drain)
+
+    @property
+    def _at_home(self) -> asyncio.AbstractEventLoop:
+        assert self._loop is not None
+        return self._loop
 
     def _empty(self, until_ns: int) -> bool:
-        """Hand out what there is, until the time has come; True: the inbox is empty and armed."""
+        """Hand out what there is until the time has come; True: it is empty, and watched."""
         receiver, handover = self.receiver, self._handover
         while True:
             if not handover.hand_out(until_ns):
                 self._batch = max(1, self._batch // 2)
                 return False
-            if now_ns() >= until_ns or self._closed:
+            if (now := now_ns()) >= until_ns or self._closed:
                 return False
             if receiver.has_orphans:
                 batch = receiver.adopt(1024)
             else:
                 batch = receiver.take(self._batch)
             if batch:
+                self._lookout.filled(now)
                 self._batch = min(_BATCH, self._batch * 2)
                 handover.load(batch)
+            elif self._lookout.ran_empty(now):
+                self._again = self._at_home.call_soon(self._look)
+                return True
             elif receiver.arm_pipe():
                 return True
+
+    def _look(self) -> None:
+        """Look at the empty inbox for a slice of the budget, between the loop's other callbacks."""
+        self._again = None
+        if self._closed or self.region.closed:
+            return
+        if self.receiver.look(_SLICE_NS):
+            self._drain()
+        elif now_ns() < self._lookout.until_ns:
+            self._again = self._at_home.call_soon(self._look)
+        elif not self.receiver.arm_pipe():
+            self._drain()
 
     def dispatch(self, message: Message) -> None:
         """Hand one message to the handler of its kind."""
@@ -246,8 +274,12 @@ class Endpoint:
         reply_queue: int = 0,
         flags: int = 0,
         extra: int = 0,
+        trace: bytes | None = None,
     ) -> bool:
-        """Put one message into a queue: whether it was accepted. Never waits."""
+        """Put one message into a queue: whether it was accepted. Never waits.
+
+        It carries the trace, or without one that which the caller is in.
+        """
         status = self.queues.send(
             queue,
             lane,
@@ -262,6 +294,7 @@ class Endpoint:
             flags,
             0,
             extra,
+            trace or tracing.current(),
         )
         return bool(status == OK)
 

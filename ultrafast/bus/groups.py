@@ -91,7 +91,7 @@ class Membership(Subscription):
     def _publication(self, item: WorkItem) -> Publication:
         self.received += 1
         subject, payload = (item.note.decode(), item.body) if item.note else item.body
-        return Publication(subject, payload, item.redelivered)
+        return Publication(subject, payload, item.redelivered, item.trace)
 
     async def _call_all(self) -> None:
         assert self._callback is not None

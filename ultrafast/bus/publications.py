@@ -169,8 +169,9 @@ class Publications:
             message.release()
             return
         del encoded  # a view that is kept keeps the block
+        trace = message.trace
         message.release()
-        publication = Publication(subject, payload)
+        publication = Publication(subject, payload, trace=trace)
         for subscription in matching:
             subscription.received += 1
             if subscription.takes(self._at_once):

@@ -48,7 +48,8 @@ class Replies:
 
     def _answer(self, message: Message, kind: Kind, payload: Any, number: int) -> None:
         queue = message.reply_queue - 1
-        head = (number, message.receiver, message.sender, message.correlation, now_ns())
+        head: tuple[Any, ...] = (number, message.receiver, message.sender, message.correlation)
+        head += (now_ns(), 0, 0, 0, message.trace)
         if not self._endpoint.post(queue, REPLY_LANE, payload, int(kind), *head):
             # What was given may change before the next attempt, but not what is lent.
             kept = payload if isinstance(payload, Loan) else bytes(payload)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from ultrafast.bus import tracing
 from ultrafast.errors import RegionClosed
 
 if TYPE_CHECKING:
@@ -33,11 +34,19 @@ class Publication(msgspec.Struct, frozen=True):
         Plain values, as msgpack has them.
     redelivered : bool
         A member of its queue group died while it had it.
+    trace : bytes, optional
+        The trace that it was published in, as it travels.
     """
 
     subject: str
     payload: Any
     redelivered: bool = False
+    trace: bytes | None = None
+
+    @property
+    def traceparent(self) -> str | None:
+        """The W3C trace context that it was published in; None outside any."""
+        return tracing.text_of(self.trace)
 
 
 class Subscription:
@@ -117,7 +126,7 @@ class Subscription:
     def call(self, publication: Publication) -> Any:
         """Call back: what the callback returns."""
         assert self._callback is not None
-        return self._callback(publication)
+        return tracing.call(publication.trace, self._callback, publication)
 
     def keep(self, publication: Publication) -> None:
         """Put into the buffer; where it is full, the oldest gives way."""

@@ -79,8 +79,10 @@ def _shared_memory() -> tuple[bool | None, str]:
 
 
 def _cores() -> tuple[bool | None, str]:
-    cores = len(os.sched_getaffinity(0))
-    return (True if cores > 1 else None), f"{cores} cores; as many workers by default"
+    ours = sorted(os.sched_getaffinity(0))
+    numbers = ", ".join(map(str, ours[:16])) + (", ..." if len(ours) > 16 else "")
+    sentence = f"{len(ours)} cores ({numbers}); as many workers by default"
+    return (True if len(ours) > 1 else None), sentence
 
 
 def _key() -> tuple[bool | None, str]:

@@ -63,7 +63,7 @@ cdef extern from "uf.h" nogil:
     # uf_pool.h
     enum:
         UF_CLASSES, UF_INDEX_BITS, UF_BLOCK_HEAD, UF_MESSAGE_REDELIVERED, UF_MESSAGE_ONCE
-        UF_MESSAGE_REFERENCE
+        UF_MESSAGE_REFERENCE, UF_MESSAGE_TRACED, UF_TRACE_BYTES
     struct uf_class_spec:
         uint32_t block_bytes
         uint32_t count

@@ -94,6 +94,10 @@ cdef class Incoming:
         return self._of().reply_queue != 0
 
     @property
+    def trace(self):
+        return self._of().trace
+
+    @property
     def body(self):
         """What was sent."""
         cdef Message message

@@ -14,7 +14,7 @@ from libc.stdint cimport uint32_t
 from ultrafast.core cimport _c
 from ultrafast.core._pool cimport copy
 from ultrafast.core._queue cimport Queues, refused
-from ultrafast.core._region cimport WRITABLE, can_read, can_write
+from ultrafast.core._region cimport READABLE, WRITABLE, can_read, can_write
 
 from ultrafast import errors
 
@@ -93,6 +93,17 @@ cdef class Message:
     def redelivered(self):
         """True when an earlier receiver died before it was done with this message."""
         return (self.flags & _c.UF_MESSAGE_REDELIVERED) != 0
+
+    @property
+    def trace(self):
+        """The bytes behind the payload that name a trace; None without, and after `release`."""
+        if self._hold != HELD or self._damaged or self._queues.region._mode < READABLE:
+            return None
+        if (self.flags & (_c.UF_MESSAGE_TRACED | _c.UF_MESSAGE_REFERENCE)) != _c.UF_MESSAGE_TRACED:
+            return None
+        if _c.uf_pool_room(self._queues._pool, self.handle) - self.nbytes < _c.UF_TRACE_BYTES:
+            return None
+        return PyBytes_FromStringAndSize(<const char *>self._data + self.nbytes, _c.UF_TRACE_BYTES)
 
     @property
     def released(self):

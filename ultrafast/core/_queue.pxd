@@ -8,7 +8,7 @@ cdef class Queues:
     cdef _c.uf_queues *_queues         # borrowed from `region`, as the pool
     cdef _c.uf_pool *_pool
 
-    cdef int _take_block(self, object payload, uint32_t *handle) except? -1
+    cdef int _take_block(self, object payload, uint32_t *handle, bytes trace=*) except? -1
     cdef int _give_back(self, object payload, uint32_t handle) except -1
     cdef uint32_t _fill(self, object items, Py_ssize_t start, uint32_t lane,
                         uint32_t *handles) except? 0xFFFFFFFF

@@ -10,6 +10,8 @@ from ultrafast.core.answers import BlockCount
 LANES: int
 REDELIVERED: int
 ONCE: int
+TRACED: int
+TRACE_BYTES: int
 
 # payload, kind, codec, sender, receiver, correlation, sent_ns, reply_queue, flags, extra
 Item: TypeAlias = tuple[Buffer | Loan, int, int, int, int, int, int, int, int, int]
@@ -45,6 +47,7 @@ class Queues:
         flags: int = 0,
         attempt: int = 0,
         extra: int = 0,
+        trace: bytes | None = None,
     ) -> int: ...
     def send_batch(self, queue: int, lane: int, items: Sequence[Item]) -> int: ...
     def echo(self, queue: int) -> bool: ...

@@ -9,7 +9,7 @@ cimport cython
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
 from libc.stdint cimport UINT32_MAX, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from ultrafast.core cimport _c
 from ultrafast.core._loan cimport Loan, lend
@@ -22,6 +22,8 @@ from ultrafast import errors
 LANES = _c.UF_LANES
 REDELIVERED = _c.UF_MESSAGE_REDELIVERED
 ONCE = _c.UF_MESSAGE_ONCE
+TRACED = _c.UF_MESSAGE_TRACED
+TRACE_BYTES = _c.UF_TRACE_BYTES
 
 cdef enum:
     BATCH = 256
@@ -132,8 +134,9 @@ cdef class Queues:
         can_read(self.region)
         return block_counts(self._pool)
 
-    cdef int _take_block(self, object payload, uint32_t *handle) except? -1:
-        """A block that holds the payload: OK or NO_BLOCK. A loan's is taken from it."""
+    cdef int _take_block(self, object payload, uint32_t *handle, bytes trace=None) except? -1:
+        """A block with the payload and, where there is room, the trace: OK or NO_BLOCK. A loan's is
+        taken from it, without a trace."""
         cdef Py_buffer view
         cdef const void *data
         cdef Py_ssize_t count
@@ -144,17 +147,28 @@ cdef class Queues:
             data = PyBytes_AS_STRING(payload)
             count = PyBytes_GET_SIZE(payload)
         elif type(payload) is Loan:
-            return (<Loan>payload)._lend(self.region, handle)
+            status = (<Loan>payload)._lend(self.region, handle)
+            if status == _c.UF_OK:
+                (<_c.uf_message *>_c.uf_pool_block(self._pool, handle[0])).flags = 0
+            return status
         else:
             PyObject_GetBuffer(payload, &view, PyBUF_SIMPLE)
             data = view.buf
             count = view.len
         status = _c.UF_TOO_BIG
-        if count < <Py_ssize_t>UINT32_MAX:
+        if trace is not None and count < <Py_ssize_t>UINT32_MAX - <Py_ssize_t>_c.UF_TRACE_BYTES:
+            status = _c.uf_pool_take(self._pool, <uint32_t>count + _c.UF_TRACE_BYTES, handle)
+        if status != _c.UF_OK and count < <Py_ssize_t>UINT32_MAX:
+            trace = None  # the message matters more
             status = _c.uf_pool_take(self._pool, <uint32_t>count, handle)
         if status == _c.UF_OK:
             head = <_c.uf_message *>_c.uf_pool_block(self._pool, handle[0])
             head.payload_bytes = <uint32_t>count
+            head.flags = 0
+            if trace is not None:
+                head.flags = _c.UF_MESSAGE_TRACED
+                memcpy(<char *>head + _c.UF_BLOCK_HEAD + count, PyBytes_AS_STRING(trace),
+                       _c.UF_TRACE_BYTES)
             copy(self.region, <char *>head + _c.UF_BLOCK_HEAD, data, count)
         if not is_bytes:
             PyBuffer_Release(&view)
@@ -167,7 +181,8 @@ cdef class Queues:
 
     def send(self, uint32_t queue, uint32_t lane, payload, uint8_t kind=0, uint8_t codec=0,
              uint64_t sender=0, uint64_t receiver=0, uint64_t correlation=0, uint64_t sent_ns=0,
-             uint16_t reply_queue=0, uint16_t flags=0, uint8_t attempt=0, uint32_t extra=0):
+             uint16_t reply_queue=0, uint16_t flags=0, uint8_t attempt=0, uint32_t extra=0,
+             bytes trace=None):
         """Send one message.
 
         Parameters
@@ -180,6 +195,8 @@ cdef class Queues:
             Carried beside it, as csrc/uf_pool.h names them.
         reply_queue : int
             Index + 1 of the queue that wants the answer; 0 for none.
+        trace : bytes, optional
+            `TRACE_BYTES` that travel behind the payload.
 
         Returns
         -------
@@ -197,13 +214,15 @@ cdef class Queues:
         cdef _c.uf_message *head
         cdef int status
         can_write(self.region)
-        status = self._take_block(payload, &handle)
+        if trace is not None and len(trace) != _c.UF_TRACE_BYTES:
+            check(_c.UF_INVALID, f"a trace of {len(trace)} bytes, not {_c.UF_TRACE_BYTES}")
+        status = self._take_block(payload, &handle, trace)
         if status != _c.UF_OK:
             return status
         head = <_c.uf_message *>_c.uf_pool_block(self._pool, handle)
         head.kind = kind
         head.lane = <uint8_t>lane
-        head.flags = flags
+        head.flags |= flags
         head.sender = sender
         head.receiver = receiver
         head.correlation = correlation

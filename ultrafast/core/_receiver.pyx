@@ -88,6 +88,24 @@ cdef class Receiver:
         can_read(self.queues.region)
         return _c.uf_queue_has_orphans(self.queues._queues, self.index)
 
+    def look(self, uint32_t longest_ns):
+        """Look for a moment, without sleeping, whether there is something to take or adopt.
+
+        Notes
+        -----
+        Waits: `longest_ns`, with the interpreter's lock: meant for some microseconds.
+        """
+        cdef int64_t until
+        cdef int pause
+        can_write(self.queues.region)
+        until = monotonic_ns() + longest_ns
+        while _c.uf_queue_is_empty(self.queues._queues, self.index):
+            if monotonic_ns() >= until:
+                return False
+            for pause in range(8):
+                _c.uf_pause()
+        return True
+
     def fileno(self):
         """The descriptor that becomes readable when a sender rings; the region closes it."""
         can_write(self.queues.region)

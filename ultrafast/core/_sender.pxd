@@ -15,16 +15,19 @@ cdef class Sender:
     cdef dict _lanes                   # of priorities by name
     cdef object _lane_of
     cdef object _encode
+    cdef dict _modules                 # sys.modules
+    cdef object _trace
     cdef uint8_t _kind
     cdef uint8_t _raw                  # the codec of bytes as they are
     cdef uint32_t _sent                # counters
     cdef uint32_t _refused
 
     cdef uint32_t _lane(self, object priority) except? 0xFFFFFFFF
+    cdef bytes _traced(self)
     cdef int _route(self, uint64_t receiver, uint32_t *worker) except? -1
     cdef int _fill(self, object payload, uint8_t codec, uint32_t lane, uint64_t sender,
                    uint64_t receiver, uint64_t sent_ns, uint32_t extra,
-                   uint32_t *handle) except? -1
+                   bytes trace, uint32_t *handle) except? -1
     cdef Py_ssize_t _push(self, uint32_t worker, uint32_t lane, uint32_t *handles,
                           uint32_t count, object payload, list ready,
                           Py_ssize_t begin) except? -1

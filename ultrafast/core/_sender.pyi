@@ -20,6 +20,7 @@ class Sender:
         encode: Callable[[Any], tuple[Any, int]],
         lanes: dict[str, int],
         lane_of: Callable[[str | int], int],
+        trace: Callable[[], bytes | None],
         counters: tuple[int, int],
     ) -> Sender: ...
     @property

@@ -17,6 +17,8 @@ from ultrafast.core._metrics cimport Metrics
 from ultrafast.core._queue cimport Queues, refused
 from ultrafast.core._region cimport can_write
 
+import sys
+
 from ultrafast import errors
 
 ORIGIN_SHIFT = ORIGIN_BITS
@@ -50,13 +52,16 @@ cdef class Sender:
         Priorities by name.
     lane_of : callable
         The lane of any other priority; it raises for what is none.
+    trace : callable
+        The trace that this thread is in, as `Queues.send` takes it, or None; asked only when the
+        process has imported OpenTelemetry.
     counters : tuple of int
         Numbers of: messages tried to send, messages refused.
     """
 
     def __cinit__(self, Queues queues not None, Agents agents not None, Metrics metrics not None,
                   uint64_t first, uint8_t kind, uint8_t raw, encode, dict lanes not None, lane_of,
-                  tuple counters not None):
+                  trace, tuple counters not None):
         can_write(queues.region)
         self.queues = queues
         self._agents = agents._agents
@@ -64,6 +69,7 @@ cdef class Sender:
         self._number = first
         self._kind, self._raw = kind, raw
         self._encode = encode
+        self._modules, self._trace = sys.modules, trace
         self._lanes, self._lane_of = lanes, lane_of
         self._sent, self._refused = counters
 
@@ -108,7 +114,8 @@ cdef class Sender:
         status = self._route(receiver, &worker)
         if status == _c.UF_OK:
             status = self._fill(body, codec, lane, sender, receiver,
-                                sent_ns if sent_ns != 0 else monotonic_ns(), extra, &handle)
+                                sent_ns if sent_ns != 0 else monotonic_ns(), extra,
+                                self._traced(), &handle)
         if status == _c.UF_OK and self._push(worker, lane, &handle, 1, body, None, 0) == 1:
             _c.uf_counter_add(self._metrics, self._sent, 1)
             return True
@@ -156,6 +163,7 @@ cdef class Sender:
             self.queues._pool, ((self.queues._pool.classes - 1) << _c.UF_INDEX_BITS) | 1
         )
         ready = []
+        trace = self._traced()
         refusing = set()
         workers = <uint32_t *>PyMem_Malloc((count + 1) * sizeof(uint32_t))
         if workers == NULL:
@@ -191,7 +199,7 @@ cdef class Sender:
                 if filled == 0:
                     begin, current = at, workers[at]
                 body, codec, receiver = ready[at]
-                if self._fill(body, codec, lane, sender, receiver, now, 0,
+                if self._fill(body, codec, lane, sender, receiver, now, 0, trace,
                               &handles[filled]) == _c.UF_OK:
                     filled += 1
                 else:
@@ -209,6 +217,9 @@ cdef class Sender:
         lane = self._lanes.get(priority)
         return self._lane_of(priority) if lane is None else lane
 
+    cdef bytes _traced(self):
+        return self._trace() if "opentelemetry.trace" in self._modules else None
+
     cdef int _route(self, uint64_t receiver, uint32_t *worker) except? -1:
         """Where its receiver lives: OK, or FULL when its mailbox is."""
         cdef int status = _c.uf_agent_route(self._agents, receiver, worker)
@@ -220,17 +231,16 @@ cdef class Sender:
 
     cdef int _fill(self, object payload, uint8_t codec, uint32_t lane, uint64_t sender,
                    uint64_t receiver, uint64_t sent_ns, uint32_t extra,
-                   uint32_t *handle) except? -1:
+                   bytes trace, uint32_t *handle) except? -1:
         """A block with the message: OK or NO_BLOCK."""
         cdef _c.uf_message *head
-        cdef int status = self.queues._take_block(payload, handle)
+        cdef int status = self.queues._take_block(payload, handle, trace)
         if status != _c.UF_OK:
             return status
         head = <_c.uf_message *>_c.uf_pool_block(self.queues._pool, handle[0])
         self._number += 1
         head.kind = self._kind
         head.lane = <uint8_t>lane
-        head.flags = 0
         head.sender = sender
         head.receiver = receiver
         head.correlation = self._number
