@@ -6,12 +6,14 @@
  * PICTURE    word 0 [63 ... 1 0]  word 1 [127 ... 64]  ...      index = word * 64 + bit
  * OWNERSHIP  Nobody's: any process sets or clears any bit.
  * THREADS    All calls from any thread.
- * PROGRESS   find: wait-free, one pass over the words. set, clear: wait-free, one atomic operation.
- * DEATH      A taker dies between its CAS on the truth and B2: the bit lies until somebody trips
- *            over it. A giver dies between freeing the truth and B1: hidden until recovery.
- * ORDER      B1 set release -> B2 clear acquire   the truth was FREE when the bit was set, so a
- *            taker that clears a bit after a failed CAS and then reads the truth again misses no
- *            give (see uf_bits_clear).
+ * PROGRESS   find: wait-free, one pass over the words. set, clear, show, pick: wait-free, one atomic
+ *            operation, the last two for all things of a word.
+ * DEATH      A taker dies between its CAS on the truth and B2 (clear): the bit lies until somebody
+ *            trips over it. A taker dies between B3 (pick) and its CAS, or a giver between freeing the
+ *            truth and B1: hidden until recovery.
+ * ORDER      B1 set release -> B2 clear acquire, B3 pick acquire   the truth was FREE when the bit was
+ *            set, so a taker that clears a bit after a failed CAS and then reads the truth again misses
+ *            no give (see uf_bits_clear), and one that has picked a bit reads a truth as new as the bit.
  * ERRORS     UF_EMPTY from find: no bit is set.
  * PROOF      P1: a bit that lies after a death costs time only: `test_pool`,
  *            `steps_finds_bit_never_mended`. P2, P5: nothing is decided by a bit,
@@ -46,6 +48,22 @@ static inline void uf_bits_clear(_Atomic uint64_t *words, uint32_t index)
     /* B2 <- B1. Acquire and release: if a give came before this clear, the caller's next look at
      * the truth sees it free and sets the bit again; if it comes after, the bit ends set. */
     atomic_fetch_and_explicit(&words[index / 64], ~(1ull << (index % 64)), memory_order_acq_rel);
+}
+
+/* The same for several things of one word at once. */
+static inline void uf_bits_show(_Atomic uint64_t *words, uint32_t word, uint64_t bits)
+{
+    atomic_fetch_or_explicit(&words[word], bits, memory_order_release); /* B1 -> B2, B3 */
+}
+
+/* Clear bits of one word before their things are taken, so that takers do not meet at one. Those of them
+ * that were set: the caller's alone to try. */
+static inline uint64_t uf_bits_pick(_Atomic uint64_t *words, uint32_t word, uint64_t bits)
+{
+    /* B3 <- B1. Acquire: if a give came before this clear, the caller finds the truth free; if it comes
+     * after, the bit ends set. Relaxed, the caller could take an old truth for the newest, and a free
+     * thing would stay hidden. */
+    return bits & atomic_fetch_and_explicit(&words[word], ~bits, memory_order_acquire);
 }
 
 #endif

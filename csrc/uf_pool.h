@@ -18,13 +18,15 @@
  *            ones, and learns of it from the version.
  * THREADS    A `struct uf_pool` (with its cache of free blocks) belongs to one thread at a time.
  *            Any number of them work on the same area.
- * PROGRESS   take, give: wait-free; one array access when the cache serves, else one pass over a
- *            bitmap with one CAS a block.
- * DEATH      P1 (bit seen, CAS not done): nothing happened. P2 (OWNED, bit not yet cleared): the bit
- *            lies, the block is found by its owner word. P3 (FREE, bit not yet set): hidden until
- *            uf_pool_repair. Blocks in a dead process's cache, or being filled, carry its name.
+ * PROGRESS   take, give, give_many: wait-free; one array access a block when the cache serves, else one
+ *            pass over a bitmap with one CAS a block taken, and an atomic operation a word of bits.
+ * DEATH      P1 (bits cleared, CAS not done): hidden until uf_pool_repair. P2 (OWNED): found by its
+ *            owner word. P3 (FREE, bit not yet set): hidden until uf_pool_repair. P4 (OWNED, in the
+ *            cache): as P2. Blocks in a dead process's cache, or being filled, carry its name. A repair
+ *            beside a living taker or giver may set a bit that is just cleared, or about to be set:
+ *            then it lies, until somebody trips over it.
  * ORDER      W1 owner word release -> W2 owner word acquire   what the last owner did with the block
- *            is behind the next one. B1, B2 in uf_bits.h.
+ *            is behind the next one. B1, B3 in uf_bits.h.
  * ERRORS     NO_BLOCK: this class and the next larger ones are exhausted, each block seen taken in one
  *            pass, not all at one moment. TOO_BIG: no class is large enough. INVALID: the handle
  *            names no block, or a block that is not ours (given twice). CORRUPT: open only.
@@ -42,6 +44,7 @@
 
 #define UF_CLASSES 12u
 #define UF_CACHE 64u
+#define UF_CACHE_BYTES 32768u
 #define UF_INDEX_BITS 22u
 #define UF_HANDLE_BITS 26u
 #define UF_HANDLE_NONE 0u
@@ -113,7 +116,8 @@ struct uf_class {
     uint32_t block_bytes;
     uint32_t count;
     uint32_t cache_max;
-    uint32_t cursor;
+    uint32_t cursor; /* the word of bits to look at first                      */
+    uint32_t owed;   /* blocks to take before the look begins at word 0 again  */
     uint32_t cached;
     uint32_t cache[UF_CACHE]; /* handles, OWNED by us */
 };
@@ -194,6 +198,9 @@ UF_API int uf_pool_take(struct uf_pool *pool, uint32_t payload_bytes, uint32_t *
 UF_API int uf_pool_give(struct uf_pool *pool, uint32_t handle);
 /* A message of ours has been handled: no death brings it back. It is still ours to give. */
 UF_API int uf_pool_handled(struct uf_pool *pool, uint32_t handle);
+/* Give back many at once, those that are not ours left alone; the number given. A receiver that gives
+ * what it took shows a word of bits at a time, where uf_pool_give shows a block's. */
+UF_API uint32_t uf_pool_give_many(struct uf_pool *pool, const uint32_t *handles, uint32_t count);
 /* Release every cached block; before leaving. */
 UF_API void uf_pool_flush(struct uf_pool *pool);
 

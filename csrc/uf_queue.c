@@ -53,17 +53,20 @@ int uf_queues_open(struct uf_queues *queues, void *area, uint64_t bytes, struct 
     queues->capacity = head.capacity;
     queues->me = me;
     queues->limit = 0;
+    queues->shift = uf_log2(head.capacity);
+    queues->sent_to = 0;
+    queues->filled = 0;
+    queues->ring_bytes = uf_ring_bytes(head.capacity);
     return UF_OK;
 }
 
 static struct uf_ring ring_of(const struct uf_queues *queues, uint32_t index, uint32_t lane)
 {
     struct uf_ring ring;
-    uint64_t bytes = uf_ring_bytes(queues->capacity);
-    ring.shared = (struct uf_ring_head *)(void *)(queues->rings +
-                                                  ((uint64_t)index * UF_LANES + lane) * bytes);
+    uint64_t at = ((uint64_t)index * UF_LANES + lane) * queues->ring_bytes;
+    ring.shared = (struct uf_ring_head *)(void *)(queues->rings + at);
     ring.capacity = queues->capacity;
-    ring.shift = uf_log2(queues->capacity);
+    ring.shift = queues->shift;
     ring.limit = queues->limit;
     return ring;
 }
@@ -75,99 +78,155 @@ int uf_queue_send(struct uf_queues *queues, uint32_t index, uint32_t lane, const
         return UF_INVALID;
     }
     struct uf_ring ring = ring_of(queues, index, lane);
-    int sent = uf_ring_push(&ring, handles, count); /* Q1 */
+    if (queues->sent_to != index * UF_LANES + lane) {
+        queues->sent_to = index * UF_LANES + lane;
+        queues->filled = 0;
+    }
+    int sent = uf_ring_push_from(&ring, &queues->filled, handles, count); /* Q1 */
     *bell = uf_bell_look(&queues->record[index].bell);
     return sent;
 }
 
-/* Claim one message of a lane and write our name on it. */
-static int take_one(struct uf_queues *queues, struct uf_ring *ring, uint32_t queue, uint32_t lane,
-                    uint64_t *from, uint32_t *handle)
+/* A claimed message's lines come from its sender's core: fetched for several at a time, none waits for
+ * another's. */
+static void fetch(const struct uf_queues *queues, uint32_t handle)
 {
-    struct uf_claim claim;
+    const uint8_t *block = uf_pool_block(queues->pool, handle);
+    if (block != NULL) {
+        uf_prefetch(block);
+        __builtin_prefetch(block + UF_BLOCK_HEAD);
+    }
+}
+
+/* Write our name on a claimed message, then clear its slot. False: the handle names no block. */
+static bool sign(struct uf_queues *queues, struct uf_ring *ring, uint32_t queue, uint32_t lane,
+                 const struct uf_claim *claim)
+{
+    struct uf_message *message = uf_pool_block(queues->pool, claim->handle);
+    if (UF_UNLIKELY(message == NULL)) {
+        /* Nobody of ours wrote it. Count it and go on. */
+        atomic_fetch_add_explicit(&queues->record[queue].lost, 1, memory_order_relaxed);
+        uf_ring_clear(ring, claim->position);
+        return false;
+    }
+    message->position = claim->position;
+    message->lane = (uint8_t)lane;
+    uint64_t word = atomic_load_explicit(&message->owner, memory_order_relaxed); /* claimed */
+    UF_STEP(Q2);
+    /* Q3. Release: recovery that reads TAKEN reads the position. A store: between claim and
+     * clear only we and our recoverer write it. */
+    atomic_store_explicit(&message->owner, uf_word_as(word, UF_BLOCK_TAKEN, queues->me, queue + 1),
+                          memory_order_release);
+    UF_STEP(Q3);
+    uf_ring_clear(ring, claim->position);
+    UF_STEP(Q4);
+    return true;
+}
+
+/* Sign and clear what was claimed of a lane up to `from`, and see what is cleared now. The number of messages
+ * that it was. */
+static uint32_t take_claimed(struct uf_queues *queues, struct uf_receiver *receiver, uint32_t lane,
+                             struct uf_ring *ring, const struct uf_claim *claim, uint32_t claims,
+                             uint64_t from, uint32_t *handles)
+{
+    uint64_t known = receiver->cleared[lane];
+    uint32_t taken = 0;
+    for (uint32_t i = 0; i < claims; i++) {
+        if (UF_LIKELY(sign(queues, ring, receiver->queue, lane, &claim[i]))) {
+            handles[taken++] = claim[i].handle;
+        }
+    }
+    /* All that stood there were ours: the usual case, of one receiver. */
+    bool all_ours = claim[0].position == known && from - known == claims;
+    if (!all_ours || !uf_ring_is_same_line(ring, known, from)) {
+        from = uf_ring_advance_from(ring, all_ours ? from : known, from);
+    }
+    receiver->cleared[lane] = from;
+    return taken;
+}
+
+/* Take up to `max` messages of a lane. The number, or why there is none. */
+static int take_some(struct uf_queues *queues, struct uf_receiver *receiver, uint32_t lane,
+                     struct uf_ring *ring, uint32_t *handles, uint32_t max)
+{
+    struct uf_claim claim[UF_CLAIMS];
     for (uint32_t tries = 0; tries < 8; tries++) {
-        int status = uf_ring_claim(ring, queues->me, from, &claim); /* Q2 */
-        if (status != UF_OK) {
-            return status;
+        uint64_t from = receiver->cleared[lane];
+        int got =
+            uf_ring_claim_many(ring, queues->me, &from, claim, max < UF_CLAIMS ? max : UF_CLAIMS);
+        if (got <= 0) { /* Q2 */
+            return got;
         }
-        struct uf_message *message = uf_pool_block(queues->pool, claim.handle);
-        if (UF_UNLIKELY(message == NULL)) {
-            /* A handle that names no block: nobody of ours wrote it. Count it and go on. */
-            atomic_fetch_add_explicit(&queues->record[queue].lost, 1, memory_order_relaxed);
-            uf_ring_clear(ring, claim.position);
-            continue;
+        for (int i = 0; i < got; i++) {
+            fetch(queues, claim[i].handle);
         }
-        message->position = claim.position;
-        message->lane = (uint8_t)lane;
-        uint64_t word = atomic_load_explicit(&message->owner, memory_order_relaxed); /* claimed */
-        UF_STEP(Q2);
-        /* Q3. Release: recovery that reads TAKEN reads the position. A store: between claim and
-         * clear only we and our recoverer write it. */
-        atomic_store_explicit(&message->owner,
-                              uf_word_as(word, UF_BLOCK_TAKEN, queues->me, queue + 1),
-                              memory_order_release);
-        UF_STEP(Q3);
-        uf_ring_clear(ring, claim.position);
-        UF_STEP(Q4);
-        *handle = claim.handle;
-        return UF_OK;
+        uint32_t taken =
+            take_claimed(queues, receiver, lane, ring, claim, (uint32_t)got, from, handles);
+        if (UF_LIKELY(taken > 0)) {
+            return (int)taken;
+        }
     }
     return UF_BUSY;
 }
 
-/* The lane to serve next: `lane`, unless a lower one has waited so long that, with all the others
- * that wait as long served before it, its share would be missed. */
-static uint32_t most_overdue(const struct uf_receiver *receiver, uint32_t lane)
+/* The lane to serve next, and how many messages of it: `lane`, until a lower one has waited so long that,
+ * with all the others that wait as long served before it, its share would be missed. */
+static uint32_t next_lane(const struct uf_receiver *receiver, uint32_t lane, uint32_t *run)
 {
-    uint32_t serve = lane;
-    uint32_t most = UF_LANE_SHARE - UF_LANES;
+    uint32_t most = 0;
+    uint32_t longest = lane;
     for (uint32_t low = lane + 1; low < UF_LANES; low++) {
         if (receiver->debt[low] > most) {
             most = receiver->debt[low];
-            serve = low;
+            longest = low;
         }
     }
-    return serve;
+    bool overdue = most > UF_LANE_SHARE - UF_LANES;
+    *run = overdue ? 1 : UF_LANE_SHARE - UF_LANES + 1 - most;
+    return overdue ? longest : lane;
 }
 
 int uf_queue_take(struct uf_queues *queues, struct uf_receiver *receiver, uint32_t *handles,
                   uint32_t max)
 {
-    struct uf_ring ring[UF_LANES];
-    uint64_t from[UF_LANES] = {0};
     uint32_t taken = 0;
     int status = UF_EMPTY;
     if (receiver->queue >= queues->count) {
         return UF_INVALID;
     }
-    for (uint32_t lane = 0; lane < UF_LANES; lane++) {
-        ring[lane] = ring_of(queues, receiver->queue, lane);
+    if (UF_UNLIKELY(receiver->of != receiver->queue + 1)) {
+        *receiver = (struct uf_receiver){.queue = receiver->queue, .of = receiver->queue + 1};
     }
     for (uint32_t lane = 0; lane < UF_LANES && taken < max;) {
-        uint32_t serve = most_overdue(receiver, lane);
-        status =
-            take_one(queues, &ring[serve], receiver->queue, serve, &from[serve], &handles[taken]);
-        if (status == UF_OK) {
-            taken++;
-            for (uint32_t low = 1; low < UF_LANES; low++) {
-                receiver->debt[low]++;
-            }
-        }
-        receiver->debt[serve] = 0; /* served, or has nothing to be served with */
-        if (status == UF_OK) {
+        struct uf_ring ring = ring_of(queues, receiver->queue, lane);
+        if (lane != receiver->lane && uf_ring_is_bare(&ring, receiver->cleared[lane])) {
+            receiver->debt[lane++] = 0;
             continue;
         }
-        if (serve == lane) {
-            if (status != UF_EMPTY && status != UF_BUSY) {
-                break;
+        uint32_t run;
+        uint32_t serve = next_lane(receiver, lane, &run);
+        if (serve != lane) {
+            ring = ring_of(queues, receiver->queue, serve);
+        }
+        status = take_some(queues, receiver, serve, &ring, &handles[taken],
+                           run < max - taken ? run : max - taken);
+        receiver->debt[serve] = 0; /* served, or has nothing to be served with */
+        if (status > 0) {
+            taken += (uint32_t)status;
+            receiver->lane = serve;
+            for (uint32_t low = lane + 1; low < UF_LANES; low++) {
+                /* Those above `lane` were just found empty. */
+                receiver->debt[low] += low == serve ? 0 : (uint32_t)status;
             }
-            lane++;
+            continue;
         }
-    }
-    for (uint32_t lane = 0; lane < UF_LANES; lane++) {
-        if (from[lane] != 0) {
-            uf_ring_advance(&ring[lane], from[lane]);
+        if (serve != lane) {
+            continue;
         }
+        if (status != UF_EMPTY && status != UF_BUSY) {
+            break;
+        }
+        lane++;
     }
     return taken > 0 ? (int)taken : status;
 }

@@ -19,7 +19,7 @@
  *            every UF_LANE_SHARE that a receiver takes, whatever comes in above it.
  * DEATH      Sender before Q1: recovery frees the block. After: the message is sent; recovery marks
  *            the block RING. Receiver at Q2, Q3: the claim is undone, the message stands at its old
- *            place. At Q4: the block becomes ORPHAN; the queue's next receiver adopts orphans first,
+ *            place; so do all that it had claimed with it (UF_CLAIMS at most) and not signed. At Q4: the block becomes ORPHAN; the queue's next receiver adopts orphans first,
  *            in the order of their positions, marked REDELIVERED (or they are freed, if sent
  *            at most once). After Q5: it was handled; recovery frees the block.
  *            A block that was sent on while TAKEN is in a ring: RING. An opener at Q0: recovery frees
@@ -49,6 +49,7 @@
 #define UF_QUEUES_MAX 16000u /* a place field has fourteen bits */
 #define UF_NAME_BYTES 64u
 #define UF_QUEUE_TRIES 64u
+#define UF_CLAIMS 16u /* a receiver claims at most so many before it signs the first */
 
 struct uf_queue_record {
     alignas(UF_PAIR) _Atomic uint64_t state; /* [ opens 32 | receiver 10 | phase 8 ]; Q8, Q9     */
@@ -75,12 +76,19 @@ struct uf_queues {
     uint32_t capacity; /* of each lane */
     uint32_t me;       /* slot + 1 */
     uint32_t limit;    /* messages a lane that sends keep to; 0 as opened: the capacity */
+    uint32_t shift;    /* log2(capacity) */
+    uint32_t sent_to;  /* the ring sent to last, and */
+    uint64_t filled;   /* a position before which it was filled then */
+    uint64_t ring_bytes;
 };
 
-/* A receiver's own memory. */
+/* A receiver's own memory; zero, but for the queue, to begin with. */
 struct uf_receiver {
     uint32_t queue;
-    uint32_t debt[UF_LANES]; /* taken from other lanes since this one was last served */
+    uint32_t of;                /* the queue that the rest is about, + 1                        */
+    uint32_t lane;              /* served last                                                  */
+    uint32_t debt[UF_LANES];    /* taken from other lanes since this one was last served        */
+    uint64_t cleared[UF_LANES]; /* positions before which all were seen cleared: they stay so    */
 };
 
 UF_API uint64_t uf_queues_bytes(uint32_t count, uint32_t capacity);

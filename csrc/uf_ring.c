@@ -22,9 +22,13 @@ static inline int64_t laps_ahead(uint64_t version, uint64_t lap)
                                          : (int64_t)difference;
 }
 
-/* Move a hint from `from` to `to` unless somebody moved it already. */
-static inline void help(_Atomic uint64_t *hint, uint64_t from, uint64_t to)
+/* Move a hint from `from` to `to` unless that is the same line, or somebody moved it already. */
+static inline void help(const struct uf_ring *ring, _Atomic uint64_t *hint, uint64_t from,
+                        uint64_t to)
 {
+    if (uf_ring_is_same_line(ring, from, to)) {
+        return;
+    }
     /* Release: a caller that reads the new hint also reads slots at least this new, so it never
      * judges an older slot against a newer hint. Failure relaxed: somebody else moved it. */
     atomic_compare_exchange_strong_explicit(hint, &from, to, memory_order_release,
@@ -81,16 +85,20 @@ static inline bool is_within_limit(const struct uf_ring *ring, uint64_t tail)
     return laps_ahead(uf_slot_version(word), lap_of(ring, behind)) > 0;
 }
 
-int uf_ring_push(struct uf_ring *ring, const uint32_t *handles, uint32_t count)
+int uf_ring_push_from(struct uf_ring *ring, uint64_t *filled, const uint32_t *handles,
+                      uint32_t count)
 {
     struct uf_ring_head *shared = ring->shared;
     uint32_t sent = 0;
     uint32_t attempts = 4 * ring->capacity + 64 + 2 * count;
     /* Acquire: with help's release, slots are at least as new as the hint. */
     uint64_t begin = atomic_load_explicit(&shared->tail, memory_order_acquire);
-    uint64_t tail = begin;
+    uint64_t tail = uf_ring_later(ring, begin, *filled);
     while (sent < count && attempts-- > 0) {
         _Atomic uint64_t *slot = slot_of(ring, tail);
+        if (tail % UF_RING_LINE == 0) {
+            uf_prefetch(slot_of(ring, tail + UF_RING_LINE)); /* its last receiver's, a lap ago */
+        }
         /* S2 <- T2. Acquire: an empty slot's last claimer is done with it. */
         uint64_t word = atomic_load_explicit(slot, memory_order_acquire);
         int64_t ahead = laps_ahead(uf_slot_version(word), lap_of(ring, tail));
@@ -124,23 +132,25 @@ int uf_ring_push(struct uf_ring *ring, const uint32_t *handles, uint32_t count)
         }
         return sent > 0 ? (int)sent : UF_CORRUPT;
     }
-    if (tail != begin) {
-        help(&shared->tail, begin, tail);
-    }
+    help(ring, &shared->tail, begin, tail);
+    *filled = tail;
     if (sent > 0) {
         return (int)sent;
     }
     return attempts == UINT32_MAX ? UF_BUSY : UF_FULL;
 }
 
-int uf_ring_claim(struct uf_ring *ring, uint32_t me, uint64_t *from, struct uf_claim *claim)
+int uf_ring_claim_many(struct uf_ring *ring, uint32_t me, uint64_t *from, struct uf_claim *claims,
+                       uint32_t max)
 {
     struct uf_ring_head *shared = ring->shared;
-    uint32_t attempts = 4 * ring->capacity + 64;
+    uint32_t attempts = 4 * ring->capacity + 64 + 2 * max;
+    uint32_t got = 0;
+    int status = UF_BUSY;
     /* Acquire: as in push. */
     uint64_t head = atomic_load_explicit(&shared->head, memory_order_acquire);
-    uint64_t at = *from > head && *from - head <= ring->capacity ? *from : head;
-    while (attempts-- > 0) {
+    uint64_t at = uf_ring_later(ring, head, *from);
+    while (got < max && attempts-- > 0) {
         _Atomic uint64_t *slot = slot_of(ring, at);
         /* T1 <- S1. Acquire: a full slot's message is complete. */
         uint64_t word = atomic_load_explicit(slot, memory_order_acquire);
@@ -148,13 +158,16 @@ int uf_ring_claim(struct uf_ring *ring, uint32_t me, uint64_t *from, struct uf_c
         uint32_t handle = uf_slot_handle(word);
         bool claimed = uf_slot_claimer(word) != UF_NOBODY;
         if (ahead < -1) {
-            return UF_CORRUPT;
+            status = UF_CORRUPT;
+            break;
         }
         if (ahead == -1) {
             /* The last lap's claim stands here, so nothing newer does. Or it stood here when we
-             * passed it and was undone since: begin again, it is the oldest now. */
+             * passed it and was undone since: begin again, it is the oldest now. (The last lap's may
+             * also be our own, claimed by this very call.) */
             if (claimed) {
-                return UF_EMPTY;
+                status = UF_EMPTY;
+                break;
             }
             at = atomic_load_explicit(&shared->head, memory_order_acquire); /* as above */
             continue;
@@ -164,20 +177,20 @@ int uf_ring_claim(struct uf_ring *ring, uint32_t me, uint64_t *from, struct uf_c
             continue;
         }
         if (handle == UF_HANDLE_NONE) {
-            return UF_EMPTY;
+            status = UF_EMPTY;
+            break;
         }
         /* T1. Acquire on success: as the load. Failure relaxed: the loop loads again. */
         if (atomic_compare_exchange_strong_explicit(slot, &word,
                                                     uf_slot(uf_slot_version(word), me, handle),
                                                     memory_order_acquire, memory_order_relaxed)) {
             UF_STEP(R3);
-            claim->position = at;
-            claim->handle = handle;
-            *from = at + 1;
-            return UF_OK;
+            claims[got].position = at;
+            claims[got++].handle = handle;
+            *from = ++at;
         }
     }
-    return UF_BUSY;
+    return got > 0 ? (int)got : status;
 }
 
 void uf_ring_clear(struct uf_ring *ring, uint64_t position)
@@ -190,11 +203,11 @@ void uf_ring_clear(struct uf_ring *ring, uint64_t position)
     UF_STEP(R4);
 }
 
-void uf_ring_advance(struct uf_ring *ring, uint64_t to)
+uint64_t uf_ring_advance_from(struct uf_ring *ring, uint64_t known, uint64_t to)
 {
     struct uf_ring_head *shared = ring->shared;
     uint64_t head = atomic_load_explicit(&shared->head, memory_order_acquire); /* as in claim */
-    uint64_t at = head;
+    uint64_t at = uf_ring_later(ring, head, known);
     for (uint32_t seen = 0; at < to && seen < 4 * ring->capacity; seen++) {
         /* Acquire: with help's release, carries what this clear published. */
         uint64_t word = atomic_load_explicit(slot_of(ring, at), memory_order_acquire);
@@ -204,9 +217,8 @@ void uf_ring_advance(struct uf_ring *ring, uint64_t to)
         }
         at = past_cleared(ring, at, ahead);
     }
-    if (at != head) {
-        help(&shared->head, head, at);
-    }
+    help(ring, &shared->head, head, at);
+    return at;
 }
 
 bool uf_ring_is_empty(struct uf_ring *ring)

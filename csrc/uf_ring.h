@@ -1,7 +1,7 @@
 /* uf_ring.h -- a bounded queue of handles: many senders, many receivers, nobody waits for anybody.
  *
  * WHAT       FIFO of 26-bit handles. A slot is one 64-bit word, so one CAS publishes; head and tail
- *            are hints that anybody may push forward.
+ *            are hints that anybody may push forward, and that are moved once a line of slots.
  * PICTURE    slot:  [ version 28 | claimer 10 | handle 26 ]     version: the lap it is in
  *            position p lives in slot p % capacity, in lap p / capacity
  *
@@ -41,6 +41,9 @@
 #include "uf_pool.h"
 
 #define UF_RING_VERSION_BITS 28u
+#define UF_RING_LINE_SHIFT                                                                         \
+    3u /* eight slots: a hint lags by so many, or by a lap if that is shorter */
+#define UF_RING_LINE (1u << UF_RING_LINE_SHIFT)
 
 struct uf_ring_head {
     alignas(UF_PAIR) _Atomic uint64_t tail; /* senders: no later than the first unfilled position */
@@ -89,14 +92,59 @@ UF_API void uf_ring_init(struct uf_ring *ring, uint64_t position);
 UF_API int uf_ring_open(struct uf_ring *ring, void *area, uint32_t capacity);
 
 /* Send handles[0 .. count). The number sent, in order from the first: fewer than count when the
- * ring is full. FULL when none was. */
-UF_API int uf_ring_push(struct uf_ring *ring, const uint32_t *handles, uint32_t count);
-/* Claim the oldest unclaimed handle at or after `*from` (0 to begin with; moved past the claim). */
-UF_API int uf_ring_claim(struct uf_ring *ring, uint32_t me, uint64_t *from, struct uf_claim *claim);
+ * ring is full. FULL when none was. `*filled`: a position before which the caller knows all to be
+ * filled, as the last push from there told it (0 to begin with); it spares a walk from the hint. */
+UF_API int uf_ring_push_from(struct uf_ring *ring, uint64_t *filled, const uint32_t *handles,
+                             uint32_t count);
+static inline int uf_ring_push(struct uf_ring *ring, const uint32_t *handles, uint32_t count)
+{
+    uint64_t filled = 0;
+    return uf_ring_push_from(ring, &filled, handles, count);
+}
+/* Claim up to `max` (1 or more) of the oldest unclaimed handles at or after `*from` (0 to begin with;
+ * moved past the last claim). Their number, or why there is none. */
+UF_API int uf_ring_claim_many(struct uf_ring *ring, uint32_t me, uint64_t *from,
+                              struct uf_claim *claims, uint32_t max);
+static inline int uf_ring_claim(struct uf_ring *ring, uint32_t me, uint64_t *from,
+                                struct uf_claim *claim)
+{
+    int got = uf_ring_claim_many(ring, me, from, claim, 1);
+    return got == 1 ? UF_OK : got;
+}
 /* Done with a claim: the slot is empty again. */
 UF_API void uf_ring_clear(struct uf_ring *ring, uint64_t position);
-/* Push the head hint over cleared slots; it need not look beyond `to`. */
-UF_API void uf_ring_advance(struct uf_ring *ring, uint64_t to);
+/* Push the head hint over cleared slots; it need not look beyond `to`. `known`: a position before which
+ * the caller knows all to be cleared, or 0. Such a position again, at least `known`. */
+UF_API uint64_t uf_ring_advance_from(struct uf_ring *ring, uint64_t known, uint64_t to);
+static inline void uf_ring_advance(struct uf_ring *ring, uint64_t to)
+{
+    uf_ring_advance_from(ring, 0, to);
+}
+/* Where to begin at a ring whose hint is read: at what the caller knows better, unless that is nonsense. */
+static inline uint64_t uf_ring_later(const struct uf_ring *ring, uint64_t hint, uint64_t known)
+{
+    return known > hint && known - hint <= ring->capacity ? known : hint;
+}
+/* Positions of one line of slots (or of a whole small ring): hints are not moved within it. Who begins at a
+ * hint walks over the rest in a line that it reads anyway. */
+static inline bool uf_ring_is_same_line(const struct uf_ring *ring, uint64_t a, uint64_t b)
+{
+    uint32_t shift = ring->shift < UF_RING_LINE_SHIFT ? ring->shift : UF_RING_LINE_SHIFT;
+    return a >> shift == b >> shift;
+}
+/* True: a claim from here would have answered EMPTY at its first look. The quick way past a lane that
+ * nobody uses. */
+static inline bool uf_ring_is_bare(const struct uf_ring *ring, uint64_t from)
+{
+    /* Relaxed, both: nothing is read on account of an empty slot. No message is missed that was sent
+     * before this call, as the caller knows: its sender saw all the slots before it filled, so neither is
+     * read as empty here. */
+    uint64_t head = atomic_load_explicit(&ring->shared->head, memory_order_relaxed);
+    uint64_t at = uf_ring_later(ring, head, from);
+    uint64_t word =
+        atomic_load_explicit(&ring->shared->slot[at & (ring->capacity - 1)], memory_order_relaxed);
+    return word == uf_slot((at >> ring->shift) & ((1u << UF_RING_VERSION_BITS) - 1), 0, 0);
+}
 /* True when a claim would have answered EMPTY. seq_cst, for the bell. */
 UF_API bool uf_ring_is_empty(struct uf_ring *ring);
 /* Handles in it, claimed ones too: between two moments' truths, and 0 when it rests empty. */

@@ -132,7 +132,7 @@ def order_faults(path: Path) -> list[Fault]:
 
 
 ORDERS_IN_FEW = {
-    "uf_ring.c:uf_ring_push:3:seq_cst->acq_rel",
+    "uf_ring.c:uf_ring_push_from:3:seq_cst->acq_rel",
     "uf_pool.c:release:2:release->relaxed",
 }
 

@@ -288,9 +288,9 @@ struct story {
 };
 
 static const struct story stories[] = {
-    {"deaths of senders", prepare_nothing, sending, after_sending, "R1 R2 P2 P4"},
-    {"deaths of receivers", prepare_messages, receiving, after_receiving, "R3 Q2 Q3 R4 Q4 P3 P4"},
-    {"deaths of adopters", prepare_orphans, adopting, after_receiving, "Q7 P3 P4"},
+    {"deaths of senders", prepare_nothing, sending, after_sending, "R1 R2 P2 P3"},
+    {"deaths of receivers", prepare_messages, receiving, after_receiving, "R3 Q2 Q3 R4 Q4 P3"},
+    {"deaths of adopters", prepare_orphans, adopting, after_receiving, "Q7 P3"},
     {"deaths of those who send on", prepare_messages, sending_on, after_sending_on, "Q4 R1 R2"},
     {"deaths of openers", prepare_nothing, opening, after_opening, "Q0 Q13 Q8"},
 };

@@ -91,6 +91,25 @@ static void take_two_give_two(void)
     }
 }
 
+static void take_two_give_many(void)
+{
+    uint32_t handle[3] = {0, 0, UF_HANDLE_NONE}; /* what names no block is left alone */
+    uint32_t count = take(&handle[0]);
+    explore_settled(5, count, handle[0]);
+    count += take(&handle[count]);
+    explore_settled(6, count, (uint64_t)handle[0] << 32 | handle[1]);
+    for (uint32_t i = 0; i < count; i++) {
+        CHECK_EQ(used[uf_handle_index(handle[i])], explore_self() + 1);
+        used[uf_handle_index(handle[i])] = 0;
+    }
+    CHECK_EQ(uf_pool_give_many(&my_seat()->pool, handle, 3), count);
+    uf_pool_flush(&my_seat()->pool);
+}
+static void repair(void)
+{
+    uf_pool_repair(&my_seat()->pool);
+}
+
 /* A block given back twice, and one that is another's, are refused. */
 static void take_give_misused(void)
 {
@@ -141,21 +160,29 @@ static void mend(void)
 #define POOL(title, least, ...) {.name = title, .minimum = least, __VA_ARGS__}
 
 static const struct explore_check checks[] = {
-    POOL("pool-1-block", 6800, .setup = setup_1, .body = {take_give_twice, take_give_twice},
+    POOL("pool-1-block", 950, .setup = setup_1, .body = {take_give_twice, take_give_twice},
          .finish = finish, .after = some_refused),
-    POOL("pool-1-block-3-takers", 30000, .setup = setup_1,
-         .body = {take_give, take_give, take_give}, .finish = finish, .after = some_refused),
-    POOL("pool-2-blocks", 17000, .setup = setup_2, .body = {take_two_give_two, take_give_twice},
+    POOL("pool-1-block-3-takers", 2500, .setup = setup_1, .body = {take_give, take_give, take_give},
          .finish = finish, .after = some_refused),
-    POOL("pool-enough", 480, .setup = setup_2, .body = {take_give, take_give},
+    POOL("pool-2-blocks", 2800, .setup = setup_2, .body = {take_two_give_two, take_give_twice},
+         .finish = finish, .after = some_refused),
+    POOL("pool-enough", 300, .setup = setup_2, .body = {take_give, take_give},
          .finish = enough_for_all),
-    POOL("pool-enough-for-3", 10000, .setup = setup_3, .body = {take_give, take_give, take_give},
+    POOL("pool-enough-for-3", 9400, .setup = setup_3, .body = {take_give, take_give, take_give},
          .finish = enough_for_all, .usual = {1, 2}, .deep = {0, 3}),
-    POOL("pool-cached", 850, .setup = setup_2_cached, .body = {take_give_flush, take_two_give_two},
+    POOL("pool-cached", 510, .setup = setup_2_cached, .body = {take_give_flush, take_two_give_two},
          .finish = finish),
-    POOL("pool-misused", 230, .setup = setup_1, .body = {take_give_misused, take_give},
+    POOL("pool-give-many", 2300, .setup = setup_2, .body = {take_two_give_many, take_give_twice},
+         .finish = finish, .after = some_refused),
+    POOL("pool-give-many-cached", 1100, .setup = setup_2_cached,
+         .body = {take_two_give_many, take_two_give_many}, .finish = finish),
+    POOL("pool-repair-beside", 11000, .setup = setup_1,
+         .body = {take_give_twice, take_give, repair}, .finish = finish),
+    POOL("pool-misused", 120, .setup = setup_1, .body = {take_give_misused, take_give},
          .finish = finish),
-    POOL("pool-death", 170000, .setup = setup_2, .body = {take_give_twice, take_give, mend},
+    POOL("pool-death", 78000, .setup = setup_2, .body = {take_give_twice, take_give, mend},
+         .finish = finish, .mortal = 1, .mourners = 4, .usual = {0, 2}, .deep = {0, 3}),
+    POOL("pool-death-many", 49000, .setup = setup_2, .body = {take_two_give_many, take_give, mend},
          .finish = finish, .mortal = 1, .mourners = 4, .usual = {0, 2}, .deep = {0, 3}),
 };
 

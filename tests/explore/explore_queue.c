@@ -25,6 +25,7 @@ struct log {
 };
 
 static struct log log_of[SEATS];
+static struct uf_receiver receiver_of[SEATS]; /* what it remembers from take to take counts, too */
 static uint64_t seen[SEATS];
 static uint32_t redelivered_ever;
 static uint32_t unclaimed_ever;
@@ -34,10 +35,12 @@ static void setup(uint32_t capacity, uint32_t blocks)
 {
     memset(log_of, 0, sizeof log_of);
     memset(seen, 0, sizeof seen);
+    memset(receiver_of, 0, sizeof receiver_of);
     seats_pool(blocks, 0);
     seats_queues(1, capacity);
     explore_keep(log_of, sizeof log_of);
     explore_keep(seen, sizeof seen);
+    explore_keep(receiver_of, sizeof receiver_of);
     redelivered_ever = unclaimed_ever = freed_ever = 0;
 }
 
@@ -73,9 +76,8 @@ static struct taken *note(uint32_t who, uint32_t handle)
 /* Take one, and handle it. */
 static bool take_as(uint32_t who)
 {
-    struct uf_receiver receiver = {0};
     uint32_t handle;
-    int status = uf_queue_take(&seat[who].queues, &receiver, &handle, 1);
+    int status = uf_queue_take(&seat[who].queues, &receiver_of[who], &handle, 1);
     if (status == UF_EMPTY) {
         return false;
     }
@@ -247,11 +249,10 @@ static void finish_relayed(void)
     judge(1);
 }
 
-static void all_kinds(void)
+static void both_kinds(void)
 {
     CHECK(unclaimed_ever > 0);
     CHECK(redelivered_ever > 0);
-    CHECK(freed_ever > 0);
 }
 static void some_freed(void)
 {
@@ -363,18 +364,18 @@ static void finish_dead(void)
 static const struct explore_check checks[] = {
     QUEUE("queue-send-take", 670, finish, .setup = setup_empty_2, .body = {send_2, take_2}),
     QUEUE("queue-two-receivers", 4200, finish, .setup = setup_two, .body = {take_1, take_2}),
-    QUEUE("queue-adopt-beside-recovery", 1300, finish, .setup = setup_two,
+    QUEUE("queue-adopt-beside-recovery", 800, finish, .setup = setup_two,
           .body = {take_2_die_mend, adopt_all}),
-    QUEUE("queue-undone-and-lapped", 27000, finish, .setup = setup_dead_claim,
+    QUEUE("queue-undone-and-lapped", 21000, finish, .setup = setup_dead_claim,
           .body = {mend_take_send_take, take_1}),
     QUEUE("queue-sender-dies", 4200, finish, .setup = setup_empty, .body = {send_1, take_1, mend},
           .mortal = 1, .mourners = 4, .after = some_freed),
     QUEUE("queue-receiver-dies", 9, finish, .setup = setup_one, .body = {take_1, mend_adopt_take},
-          .mortal = 1, .mourners = 2, .after = all_kinds),
+          .mortal = 1, .mourners = 2, .after = both_kinds),
     QUEUE("queue-receiver-dies-beside", 26000, finish, .setup = setup_one,
-          .body = {take_1, take_1, mend}, .mortal = 1, .mourners = 4, .after = all_kinds),
+          .body = {take_1, take_1, mend}, .mortal = 1, .mourners = 4, .after = both_kinds),
     QUEUE("queue-receiver-dies-sending", 24000, finish, .setup = setup_one,
-          .body = {take_1, send_1, mend}, .mortal = 1, .mourners = 4, .after = all_kinds),
+          .body = {take_1, send_1, mend}, .mortal = 1, .mourners = 4, .after = both_kinds),
     QUEUE("queue-relay-dies", 9, finish_relayed, .setup = setup_one,
           .body = {take_send_on, mend_adopt_take}, .mortal = 1, .mourners = 2),
     QUEUE("queue-recoverer-dies", 21, finish_dead, .setup = setup_dead,

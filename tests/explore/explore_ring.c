@@ -30,6 +30,7 @@ static _Atomic uint32_t *cleared;
 static struct log log_of[EXPLORE_THREADS];
 static uint32_t fulls_seen;
 static uint32_t empties_seen;
+static int32_t inside; /* counted late when one comes, early when one goes: never too many */
 
 static void setup_at(uint32_t capacity, uint64_t position)
 {
@@ -46,7 +47,9 @@ static void setup_at(uint32_t capacity, uint64_t position)
     explore_name(payload, "payload");
     explore_name(pushed, "pushed");
     explore_name(cleared, "cleared");
+    explore_keep(&inside, sizeof inside);
     fulls_seen = empties_seen = 0;
+    inside = 0;
 }
 
 static void setup_1(void)
@@ -56,6 +59,17 @@ static void setup_1(void)
 static void setup_2(void)
 {
     setup_at(2, 0);
+}
+/* Fewer at a time than there are slots. */
+static void setup_limit_1(void)
+{
+    setup_at(2, 0);
+    ring.limit = 1;
+}
+static void setup_limit_3(void)
+{
+    setup_at(4, (4ull << UF_RING_VERSION_BITS) - 2);
+    ring.limit = 3;
 }
 /* The last lap before the versions wrap. */
 static void setup_wrap_1(void)
@@ -99,6 +113,8 @@ static void send(uint32_t count, bool ask)
         }
         CHECK_EQ(status, 1);
         log->pushed++;
+        inside++;
+        CHECK(inside <= (int32_t)(ring.limit != 0 ? ring.limit : ring.capacity));
         if (ask) {
             atomic_store_explicit(&pushed[me], i + 1, memory_order_release);
         }
@@ -137,6 +153,7 @@ static void receive(uint32_t tries, bool ask)
         CHECK_EQ(payload[claim.handle], text_of(claim.handle));
         log->handle[log->claimed] = claim.handle;
         log->position[log->claimed++] = claim.position;
+        inside--;
         uf_ring_clear(&ring, claim.position);
         if (ask) {
             atomic_store_explicit(&cleared[me], log->claimed, memory_order_release);
@@ -228,7 +245,7 @@ static void finish(void)
             CHECK(log_of[t].known_pushed[i] <= claimed); /* the others took them all */
         }
         if (log_of[t].refused && explore_dead() == EXPLORE_THREADS) {
-            CHECK(sent - log_of[t].known_cleared >= ring.capacity);
+            CHECK(sent - log_of[t].known_cleared >= (ring.limit != 0 ? ring.limit : ring.capacity));
         }
     }
 }
@@ -269,11 +286,16 @@ static const struct explore_check checks[] = {
          .body = {honest_send_2, honest_receive_1, honest_receive_1}),
     RING("ring-passing", 16000, .setup = setup_2,
          .body = {honest_send_2, honest_receive_1, honest_receive_1}),
+    RING("ring-limit-1", 68000, .setup = setup_limit_1, .body = {send_2, send_1, receive_2},
+         .after = both_answers),
+    RING("ring-limit-3", 250000, .setup = setup_limit_3, .body = {send_2, send_2, receive_2}),
+    RING("ring-limit-honest", 59000, .setup = setup_limit_1,
+         .body = {honest_send_2, honest_send_1, honest_receive_1}),
     {.name = "ring-room",
      .setup = setup_2,
      .body = {send_1, send_1},
      .finish = finish_room,
-     .minimum = 24},
+     .minimum = 21},
     RING("ring-sender-dies", 90000, .setup = setup_2, .body = {send_1, send_2, receive_2},
          .mortal = 1),
     RING("ring-two-senders-die", 150000, .setup = setup_1, .body = {send_2, send_1, receive_2},

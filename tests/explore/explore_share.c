@@ -205,12 +205,12 @@ static void setup_dropped(void)
 #define SHARE(title, least, ...) {.name = title, .minimum = least, .finish = finish, __VA_ARGS__}
 
 static const struct explore_check checks[] = {
-    SHARE("share-read-then-reused", 110, .setup = setup_published_1, .body = {take_1, reuse},
+    SHARE("share-read-then-reused", 76, .setup = setup_published_1, .body = {take_1, reuse},
           .after = some_reused),
-    SHARE("share-two-holders", 19000, .setup = setup_published_2, .body = {take_1, take_1, reuse},
+    SHARE("share-two-holders", 14000, .setup = setup_published_2, .body = {take_1, take_1, reuse},
           .after = some_reused, .usual = {1, 2}, .deep = {0, 3}),
-    SHARE("share-published-and-taken", 210, .setup = setup_empty, .body = {publish_1, take_1}),
-    SHARE("share-publisher-dies", 5000, .setup = setup_empty, .body = {publish_2, take_1, mend},
+    SHARE("share-published-and-taken", 190, .setup = setup_empty, .body = {publish_1, take_1}),
+    SHARE("share-publisher-dies", 4600, .setup = setup_empty, .body = {publish_2, take_1, mend},
           .mortal = 1, .mourners = 4, .usual = {1, 1}, .deep = {1, 2}),
     SHARE("share-receiver-dies", 5000, .setup = setup_published_2, .body = {take_1, take_1, mend},
           .mortal = 1, .mourners = 4, .after = some_redelivered, .usual = {1, 1}, .deep = {1, 2}),

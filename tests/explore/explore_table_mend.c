@@ -107,13 +107,13 @@ static void some_emptied(void)
 #define DEATH .mortal = 1, .mourners = 4
 
 static const struct explore_check checks[] = {
-    TABLE("table-help-delete", 16000, setup_many, finish_usable, .body = {set_a_delete_a, set_b_3},
+    TABLE("table-help-delete", 13000, setup_many, finish_usable, .body = {set_a_delete_a, set_b_3},
           .usual = {2, 2}, .deep = {0, 3}),
-    TABLE("table-mend-beside-delete", 48000, setup_a_many, finish_usable,
+    TABLE("table-mend-beside-delete", 30000, setup_a_many, finish_usable,
           .body = {delete_a, mend_outsider}),
-    TABLE("table-mend-beside-both", 26000, setup_many, finish_usable,
+    TABLE("table-mend-beside-both", 22000, setup_many, finish_usable,
           .body = {set_a_delete_a, mend_outsider}, .usual = {2, 2}),
-    TABLE("table-mend-beside-replace", 24000, setup_a_many, finish_usable,
+    TABLE("table-mend-beside-replace", 18000, setup_a_many, finish_usable,
           .body = {set_a_1, mend_outsider}),
     TABLE("table-extend", 10000, setup_full, finish_9, .body = {set_8th, set_9th}, .usual = {1, 2},
           .deep = {0, 3}),

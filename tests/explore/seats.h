@@ -52,6 +52,7 @@ static inline void seats_queues(uint32_t count, uint32_t capacity)
     explore_name(area, "queues");
     for (uint32_t s = 0; s < SEATS; s++) {
         CHECK_EQ(uf_queues_open(&seat[s].queues, area, bytes, &seat[s].pool, s + 1), UF_OK);
+        explore_keep(&seat[s].queues, sizeof seat[s].queues);
     }
     explore_name(seat[0].queues.record, "record");
     explore_name(seat[0].queues.rings, "rings");

@@ -34,8 +34,10 @@ int uf_ring_open(struct uf_ring *ring, void *area, uint32_t capacity)
     return UF_OK;
 }
 
-int uf_ring_push(struct uf_ring *ring, const uint32_t *handles, uint32_t count)
+int uf_ring_push_from(struct uf_ring *ring, uint64_t *filled, const uint32_t *handles,
+                      uint32_t count)
 {
+    (void)filled;
     uint32_t sent = 0;
     uint64_t tail = atomic_load_explicit(&ring->shared->tail, memory_order_seq_cst);
     while (sent < count) {
@@ -61,8 +63,10 @@ int uf_ring_push(struct uf_ring *ring, const uint32_t *handles, uint32_t count)
     return sent > 0 ? (int)sent : UF_FULL;
 }
 
-int uf_ring_claim(struct uf_ring *ring, uint32_t me, uint64_t *from, struct uf_claim *claim)
+int uf_ring_claim_many(struct uf_ring *ring, uint32_t me, uint64_t *from, struct uf_claim *claim,
+                       uint32_t max)
 {
+    (void)max; /* one, for whoever wants more */
     uint64_t head = atomic_load_explicit(&ring->shared->head, memory_order_seq_cst);
     for (;;) {
         uint64_t word = atomic_load_explicit(slot_of(ring, head), memory_order_acquire);
@@ -82,7 +86,7 @@ int uf_ring_claim(struct uf_ring *ring, uint32_t me, uint64_t *from, struct uf_c
             claim->position = head;
             claim->handle = uf_slot_handle(word);
             *from = head + 1;
-            return UF_OK;
+            return 1;
         }
     }
 }
@@ -94,10 +98,11 @@ void uf_ring_clear(struct uf_ring *ring, uint64_t position)
                           memory_order_release);
 }
 
-void uf_ring_advance(struct uf_ring *ring, uint64_t to)
+uint64_t uf_ring_advance_from(struct uf_ring *ring, uint64_t known, uint64_t to)
 {
     (void)ring;
     (void)to;
+    return known;
 }
 
 bool uf_ring_is_empty(struct uf_ring *ring)

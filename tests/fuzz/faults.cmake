@@ -31,7 +31,7 @@ elseif(NAME STREQUAL "payload_of_a_reference_believed")
     put([=[    return *shared != NULL && reference->bit < UF_HOLDERS;]=] [=[    return true;]=])
 
 elseif(NAME STREQUAL "claim_that_tries_for_ever")
-    put([=[    while (attempts-- > 0) {]=] [=[    while (attempts > 0) {]=])
+    put([=[    while (got < max && attempts-- > 0) {]=] [=[    while (got < max && attempts > 0) {]=])
 
 elseif(NAME STREQUAL "handle_of_an_entry_believed")
     put([=[if (UF_UNLIKELY(found->value == NULL)) {]=] [=[if (false) {]=])

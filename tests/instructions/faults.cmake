@@ -21,13 +21,13 @@ if(NAME STREQUAL "claim_without_a_name")
         [=[uf_slot((uf_slot_version(word) + 1) & VERSION_MASK, 0 * me, 0),]=])
 
 elseif(NAME STREQUAL "slot_cleared_before_the_name")
-    put([=[        UF_STEP(Q2);
-]=] [=[        uf_ring_clear(ring, claim.position);
+    put([=[    UF_STEP(Q2);
+]=] [=[    uf_ring_clear(ring, claim->position);
 ]=])
 
 elseif(NAME STREQUAL "name_left_before_the_push")
     # The sender lets go of its blocks, then publishes them.
-    put([=[    int sent = uf_ring_push(&ring, handles, count); /* Q1 */
+    put([=[    int sent = uf_ring_push_from(&ring, &queues->filled, handles, count); /* Q1 */
 ]=] [=[    for (uint32_t i = 0; i < count; i++) {
         struct uf_message *message = uf_pool_block(queues->pool, handles[i]);
         message->owner = uf_word_as(message->owner, UF_BLOCK_RING, 0, 0);

@@ -73,11 +73,11 @@ elseif(NAME STREQUAL "full_by_an_old_hint")
 
 elseif(NAME STREQUAL "lower_lane_first")
     # A take looks at the lanes from the other end.
-    put([=[        uint32_t serve = most_overdue(receiver, lane);
-]=] [=[        uint32_t serve = UF_LANES - 1 - most_overdue(receiver, lane);
+    put([=[        struct uf_ring ring = ring_of(queues, receiver->queue, lane);
+]=] [=[        struct uf_ring ring = ring_of(queues, receiver->queue, UF_LANES - 1 - lane);
 ]=])
-    put([=[        if (serve == lane) {
-]=] [=[        if (serve == UF_LANES - 1 - lane) {
+    put([=[            ring = ring_of(queues, receiver->queue, serve);
+]=] [=[            ring = ring_of(queues, receiver->queue, UF_LANES - 1 - serve);
 ]=])
 
 # --- the table
@@ -135,24 +135,28 @@ elseif(NAME STREQUAL "reservation_never_withdrawn")
 # --- the pool
 
 elseif(NAME STREQUAL "take_without_comparing")
-    put([=[        bool won = uf_word_state(seen) == UF_BLOCK_FREE &&
-                   atomic_compare_exchange_strong_explicit(
-                       owner, &seen, uf_word_as(seen, UF_BLOCK_OWNED, pool->me, 0),
-                       memory_order_acquire, memory_order_relaxed);
-]=] [=[        bool won = uf_word_state(seen) == UF_BLOCK_FREE;
-        if (won) {
+    # A taker asks neither the bit nor the owner word whether another was quicker.
+    put([=[        uint64_t picked = uf_bits_pick(class->bits, word, wanted);
+]=] [=[        uint64_t picked = wanted;
+        uf_bits_pick(class->bits, word, wanted);
+]=])
+    put([=[        if (uf_word_state(seen) == UF_BLOCK_FREE &&
+            atomic_compare_exchange_strong_explicit(owner, &seen,
+                                                    uf_word_as(seen, UF_BLOCK_OWNED, pool->me, 0),
+                                                    memory_order_acquire, memory_order_relaxed)) {
+]=] [=[        if (uf_word_state(seen) == UF_BLOCK_FREE) {
             atomic_store_explicit(owner, uf_word_as(seen, UF_BLOCK_OWNED, pool->me, 0),
                                   memory_order_release);
-        }
 ]=])
 
 elseif(NAME STREQUAL "bit_cleared_for_good")
-    # A taker that came too late clears the bit, and does not look whether the block came back.
-    put([=[            uf_bits_set(class->bits, index); /* given back meanwhile: see uf_bits_clear */
-]=] "")
+    # A taker clears all bits of the word, also of blocks that it does not take.
+    put([=[        uint64_t picked = uf_bits_pick(class->bits, word, wanted);
+]=] [=[        uint64_t picked = uf_bits_pick(class->bits, word, bits) & wanted;
+]=])
 
 elseif(NAME STREQUAL "give_of_anybodys")
-    put([=[    if (uf_word_owner(word) != pool->me || (state]=] [=[    if ((state]=])
+    put([=[    if (uf_word_owner(*word) != pool->me || (state]=] [=[    if ((state]=])
 
 # --- the agents
 

@@ -5,7 +5,8 @@
  *
  *   FULL     is said when the next place is not empty; a claim that was not yet cleared keeps its place.
  *            So a take is two points: the claim, at which the message leaves the order of the queue,
- *            and the clear, at which its place is free.
+ *            and the clear, at which its place is free. A take of several may claim them all before it
+ *            clears the first.
  *   EMPTY    is said of each lane by itself. A take that looked into several lanes looked at one after
  *            the other, at moments of their own.
  *
@@ -132,6 +133,7 @@ static void begin(const struct scene *scene, struct uf_system *system, uint32_t 
     memset(&own, 0, sizeof own);
     own.ring = ring_of(system, 0);
     own.process = process;
+    system->queues.filled = 0; /* what it remembers of a ring is true of the last history's */
     own.last = process * 16;
 }
 
@@ -275,9 +277,11 @@ static void take_points(struct history *history, uint32_t index)
     uint32_t lane = 0;
     uint32_t taken = call->status > 0 ? (uint32_t)call->status : 0;
     uint64_t after = 0;
+    uint64_t freed = 0;
     bool sound = (call->status > 0 && taken <= call->in[0]) || call->status == UF_EMPTY;
     for (uint32_t i = 0; i < taken && sound; i++) {
         while (lane < LANES_USED && lanes[lane] != call->out[2 * i]) {
+            after |= freed;
             after |= point_add(history, index, NOTHING, 0, lane++, after);
         }
         if (lane == LANES_USED) {
@@ -285,8 +289,9 @@ static void take_points(struct history *history, uint32_t index)
             break;
         }
         after |= point_add(history, index, GET, call->out[2 * i + 1], lane, after);
-        after |= point_add(history, index, FREE_PLACE, call->out[2 * i + 1], lane, after);
+        freed |= point_add(history, index, FREE_PLACE, call->out[2 * i + 1], lane, after | freed);
     }
+    after |= freed;
     while (sound && taken < call->in[0] && lane < LANES_USED) {
         after |= point_add(history, index, NOTHING, 0, lane++, after);
     }
