@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-int uf_table_get(const struct uf_table *table, const struct uf_key *key, uint64_t now_ns, void *out,
-                 uint64_t room, struct uf_entry *entry)
+int uf_table_read(const struct uf_table *table, const struct uf_key *key, uint64_t now_ns,
+                  uf_table_place *place, void *where, struct uf_entry *entry)
 {
     struct uf_found found;
     for (uint32_t tries = 0; tries < UF_TABLE_TRIES; tries++) {
@@ -22,7 +22,8 @@ int uf_table_get(const struct uf_table *table, const struct uf_key *key, uint64_
             return UF_CORRUPT;
         }
         UF_STEP(V4);
-        bool copy = entry->value_bytes <= room;
+        void *out = place(where, entry);
+        bool copy = out != NULL;
         if (copy) {
             uf_table_load(out, found.value, offset, entry->value_bytes);
         }
@@ -35,6 +36,26 @@ int uf_table_get(const struct uf_table *table, const struct uf_key *key, uint64_
         }
     }
     return UF_BUSY;
+}
+
+struct room {
+    void *out;
+    uint64_t bytes;
+};
+
+static void *place_in_room(void *where, const struct uf_entry *entry)
+{
+    const struct room *room = where;
+    /* Of an empty value nothing is written, but NULL would say that there is no room for it. */
+    void *out = room->out == NULL ? where : room->out;
+    return entry->value_bytes <= room->bytes ? out : NULL;
+}
+
+int uf_table_get(const struct uf_table *table, const struct uf_key *key, uint64_t now_ns, void *out,
+                 uint64_t room, struct uf_entry *entry)
+{
+    struct room whole = {out, room};
+    return uf_table_read(table, key, now_ns, place_in_room, &whole, entry);
 }
 
 /* Take a block for the entry and write it, all of it, before anybody can see it. */

@@ -118,6 +118,14 @@ UF_API int uf_key_make(struct uf_key *key, uint64_t seed, uint64_t *buffer, cons
  * copied) when room is too small. now_ns: wall clock, an entry past its expiry is MISSING; 0: any. */
 UF_API int uf_table_get(const struct uf_table *table, const struct uf_key *key, uint64_t now_ns,
                         void *out, uint64_t room, struct uf_entry *entry);
+/* As uf_table_get, but where the value goes is asked once its length is known: NULL for nowhere. Asked
+ * again when the entry was replaced as it was copied; what `entry` says is sure only after OK. */
+typedef void *uf_table_place(void *where, const struct uf_entry *entry);
+UF_API int uf_table_read(const struct uf_table *table, const struct uf_key *key, uint64_t now_ns,
+                         uf_table_place *place, void *where, struct uf_entry *entry);
+/* For those who have many keys at hand: bring the bucket of a hash near; then, once it is, the block. */
+UF_API void uf_table_near(const struct uf_table *table, uint64_t hash);
+UF_API void uf_table_nearer(const struct uf_table *table, uint64_t hash);
 /* entry->stamp: compared in UF_SET_STAMP, and what the write got on OK. tag, expires_ns are read. */
 UF_API int uf_table_set(struct uf_table *table, const struct uf_key *key, const void *data,
                         uint64_t bytes, uint64_t now_ns, uint32_t mode, struct uf_entry *entry);

@@ -70,6 +70,53 @@ static inline uint64_t mixed(uint64_t a, uint64_t b)
     return (uint64_t)product ^ (uint64_t)(product >> 64);
 }
 
+/* The 1 to 7 bytes at `from` as a word. By loads alone: words put together in memory and read again at
+ * once wait for the stores. */
+static inline uint64_t short_word(const uint8_t *from, uint64_t bytes)
+{
+    uint32_t first, last;
+    if (bytes >= 4) {
+        memcpy(&first, from, 4);
+        memcpy(&last, from + bytes - 4, 4);
+        return first | (uint64_t)last << (bytes - 4) * 8;
+    }
+    return from[0] | (uint64_t)from[bytes / 2] << bytes / 2 * 8 |
+           (uint64_t)from[bytes - 1] << (bytes - 1) * 8;
+}
+
+/* The length goes into the seed: a name is not the same name with zeros behind it. */
+static inline uint64_t hash_of(uint64_t seed, const uint8_t *name, uint64_t bytes)
+{
+    uint64_t hash = mixed(seed ^ 0xa0761d6478bd642full, bytes | 1ull << 63);
+    uint64_t i = 0;
+    for (; i + 8 <= bytes; i += 8) {
+        uint64_t word;
+        memcpy(&word, name + i, 8);
+        hash = mixed(hash ^ word, 0xe7037ed1a0b428dbull);
+    }
+    if (i < bytes) {
+        hash = mixed(hash ^ short_word(name + i, bytes - i), 0xe7037ed1a0b428dbull);
+    }
+    return hash;
+}
+
+/* memcpy of what is short, without the call. */
+static inline void copy_short(uint8_t *to, const uint8_t *from, uint64_t bytes)
+{
+    uint64_t first, last;
+    if (UF_UNLIKELY(bytes > 16)) {
+        memcpy(to, from, bytes);
+    } else if (bytes >= 8) {
+        memcpy(&first, from, 8);
+        memcpy(&last, from + bytes - 8, 8);
+        memcpy(to, &first, 8);
+        memcpy(to + bytes - 8, &last, 8);
+    } else if (bytes > 0) {
+        uint64_t word = short_word(from, bytes);
+        memcpy(to, &word, 8); /* the buffer has a word more than the longest name */
+    }
+}
+
 int uf_key_make(struct uf_key *key, uint64_t seed, uint64_t *buffer, const void *space,
                 uint64_t space_bytes, const void *name, uint64_t name_bytes)
 {
@@ -78,23 +125,46 @@ int uf_key_make(struct uf_key *key, uint64_t seed, uint64_t *buffer, const void 
     }
     uint64_t bytes = space_bytes + name_bytes;
     uint32_t count = (uint32_t)(uf_round_up(bytes, 8) / 8);
+    /* Two chains, so that neither waits for the other: "ab", "c" is not "a", "bc". */
+    uint64_t hash = mixed(hash_of(seed, space, space_bytes) ^ 0x8ebc6af09c88c6e3ull,
+                          hash_of(~seed, name, name_bytes) ^ 0x589965cc75374cc3ull);
     if (count > 0) {
         buffer[count - 1] = 0;
-        memcpy(buffer, space, space_bytes);
-        memcpy((uint8_t *)buffer + space_bytes, name, name_bytes);
+        copy_short((uint8_t *)buffer, space, space_bytes);
+        copy_short((uint8_t *)buffer + space_bytes, name, name_bytes);
     }
-    /* The lengths go into the seed: "ab", "c" is not "a", "bc". */
-    uint64_t hash =
-        mixed(seed ^ 0xa0761d6478bd642full, space_bytes << 32 | name_bytes | 1ull << 63);
-    for (uint32_t i = 0; i < count; i++) {
-        hash = mixed(hash ^ buffer[i], 0xe7037ed1a0b428dbull);
-    }
-    key->hash = mixed(hash, 0x8ebc6af09c88c6e3ull);
+    key->hash = hash;
     key->words = buffer;
     key->words_count = count;
     key->space_bytes = (uint16_t)space_bytes;
     key->key_bytes = (uint16_t)name_bytes;
     return UF_OK;
+}
+
+void uf_table_near(const struct uf_table *table, uint64_t hash)
+{
+    __builtin_prefetch(&table->bucket[uf_table_bucket(table, hash)]);
+}
+
+void uf_table_nearer(const struct uf_table *table, uint64_t hash)
+{
+    uint32_t bucket = uf_table_bucket(table, hash);
+    /* Relaxed, both: nothing is concluded from them, a wrong block is brought near for nothing. */
+    uint64_t head = atomic_load_explicit(&table->bucket[bucket].head, memory_order_relaxed);
+    uint32_t alike = uf_table_candidates(table, bucket, head, hash);
+    if (alike == 0) {
+        return;
+    }
+    const _Atomic uint64_t *slot =
+        uf_table_slot(table, bucket, head, (uint32_t)__builtin_ctz(alike));
+    uint64_t word = slot == NULL ? 0 : atomic_load_explicit(slot, memory_order_relaxed);
+    const uint8_t *block =
+        uf_pool_block(table->pool, (uint32_t)word & ((1u << UF_HANDLE_BITS) - 1));
+    if (block != NULL) {
+        __builtin_prefetch(block);
+        __builtin_prefetch(block + UF_LINE);
+        __builtin_prefetch(block + 2 * UF_LINE); /* at worst the next block's */
+    }
 }
 
 static inline _Atomic uint64_t *payload_of(const struct uf_value *value, uint64_t offset)
@@ -212,14 +282,14 @@ static int compare(const struct uf_found *found, const struct uf_key *key)
 
 int uf_table_find(const struct uf_table *table, const struct uf_key *key, struct uf_found *found)
 {
-    uint32_t bucket = (uint32_t)(((key->hash >> 32) * table->buckets) >> 32);
+    uint32_t bucket = uf_table_bucket(table, key->hash);
     uint64_t fingerprint = key->hash & 0xffff;
     for (uint32_t tries = 0; tries < UF_TABLE_TRIES; tries++) {
         /* V6 <- V5. Acquire: the slots of valid bits are written. */
         uint64_t head = atomic_load_explicit(&table->bucket[bucket].head, memory_order_acquire);
         UF_STEP(V6);
         bool again = false;
-        uint32_t left = uf_head_valid(head);
+        uint32_t left = uf_table_candidates(table, bucket, head, key->hash);
         while (left != 0 && !again) {
             uint32_t index = (uint32_t)__builtin_ctz(left);
             _Atomic uint64_t *slot = uf_table_slot(table, bucket, head, index);

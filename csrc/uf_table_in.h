@@ -33,6 +33,32 @@ static inline uint32_t uf_head_valid(uint64_t head)
     return (uint32_t)head & 0x7fff;
 }
 
+static inline uint32_t uf_table_bucket(const struct uf_table *table, uint64_t hash)
+{
+    return (uint32_t)(((hash >> 32) * table->buckets) >> 32);
+}
+
+/* Of a bucket's valid slots, those that may have this fingerprint. The caller reads each of them again:
+ * one that had another when all were looked at was not the key's then, as when it is read by itself.
+ * Where words can't be compared at once, and where the tests watch each load, all valid ones. */
+static inline uint32_t uf_table_candidates(const struct uf_table *table, uint32_t bucket,
+                                           uint64_t head, uint64_t hash)
+{
+    uint32_t valid = uf_head_valid(head);
+#ifdef UF_LINE_MATCHES
+    uint32_t fingerprint = (uint32_t)hash & 0xffff;
+    uint32_t alike = uf_line_matches(&table->bucket[bucket], fingerprint) >> 1;
+    uint32_t extension = uf_head_extension(head);
+    if (UF_UNLIKELY(extension != 0 && extension <= table->extensions)) {
+        alike |= uf_line_matches(&table->extension[extension - 1], fingerprint) << UF_BUCKET_SLOTS;
+    }
+    return valid & alike;
+#else
+    (void)table, (void)bucket, (void)hash;
+    return valid;
+#endif
+}
+
 static inline uint64_t uf_table_word(uint64_t hash, uint64_t owner, uint32_t handle)
 {
     uint64_t version = uf_word_version(owner) & ((1ull << UF_WORD_VERSION_BITS) - 1);

@@ -36,6 +36,7 @@ __all__ = [
     "allow_pickle",
     "array_head",
     "decode",
+    "decode_msgpack",
     "encode",
     "lends",
     "publication",
@@ -281,6 +282,8 @@ def _ext_hook(code: int, data: memoryview) -> Any:
 
 _encode = msgspec.msgpack.Encoder(enc_hook=_hook).encode
 _decode = msgspec.msgpack.Decoder(ext_hook=_ext_hook).decode
+decode_msgpack = _decode
+"""`decode` of a MSGPACK body by the shortest way: raises ValueError, or what msgspec raises."""
 _encode_head = msgspec.msgpack.Encoder().encode
 _decode_head = msgspec.msgpack.Decoder(tuple[str, list[int], bool]).decode
 

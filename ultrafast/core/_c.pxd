@@ -7,7 +7,10 @@ words that processes share stay behind `void *`, so no `_Atomic` crosses.
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from cpython.object cimport PyObject
+
 cdef extern from "Python.h":
+    PyObject *bytes_of "PyBytes_FromStringAndSize"(const char *data, Py_ssize_t size)
     bint PyUnicode_IS_COMPACT_ASCII(object text)
     void *PyUnicode_DATA(object text)
     Py_ssize_t PyUnicode_GET_LENGTH(object text)
@@ -150,7 +153,10 @@ cdef extern from "uf.h" nogil:
     enum:
         UF_KEY_BYTES_MAX, UF_SET_ANY, UF_SET_NEW, UF_SET_STAMP, UF_HANDLE_NONE
     struct uf_key:
-        pass
+        uint64_t hash
+        const uint64_t *words
+        uint16_t space_bytes
+        uint16_t key_bytes
     struct uf_table:
         uint64_t seed
         uint32_t buckets
@@ -166,6 +172,8 @@ cdef extern from "uf.h" nogil:
                     uint64_t space_bytes, const void *name, uint64_t name_bytes)
     int uf_table_get(const uf_table *table, const uf_key *key, uint64_t now_ns, void *out,
                      uint64_t room, uf_entry *entry)
+    void uf_table_near(const uf_table *table, uint64_t hash)
+    void uf_table_nearer(const uf_table *table, uint64_t hash)
     int uf_table_set(uf_table *table, const uf_key *key, const void *data, uint64_t data_bytes,
                      uint64_t now_ns, uint32_t mode, uf_entry *entry)
     int uf_table_delete(uf_table *table, const uf_key *key, uint64_t stamp)
@@ -278,3 +286,9 @@ cdef extern from "uf.h" nogil:
     void uf_system_abandon(uf_system *system)
     uint64_t uf_system_scratch_bytes(const uf_system *system)
     int uf_system_recover(uf_system *system, uint32_t slot, uint64_t *scratch, uf_recovery *done)
+
+cdef extern from "uf.h":
+    # uf_table.h: what calls back into Python
+    ctypedef void *uf_table_place(void *where, const uf_entry *entry) noexcept
+    int uf_table_read(const uf_table *table, const uf_key *key, uint64_t now_ns,
+                      uf_table_place *place, void *where, uf_entry *entry)

@@ -9,11 +9,11 @@ compares the slots with what they were. Knows nothing of files.
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.mem cimport PyMem_Calloc, PyMem_Free
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint64_t
 
 from ultrafast.core cimport _c
-from ultrafast.core._entries cimport KEY_WORDS, SMALL, make_key, names_of
-from ultrafast.core._region cimport can_read, can_write
+from ultrafast.core._entries cimport KEY_WORDS, SMALL, make_key, names_of, subject_of
+from ultrafast.core._region cimport can_read
 from ultrafast.core._status cimport check
 from ultrafast.core._table cimport Table
 
@@ -136,6 +136,8 @@ def restore(Table table not None, entries):
     InvalidArgument, ValueTooBig, Contended
         Those before it are kept.
     """
+    cdef uint64_t words[KEY_WORDS]
+    cdef _c.uf_key core
     cdef _c.uf_entry entry
     cdef bytes data
     cdef Py_ssize_t done = 0
@@ -144,12 +146,13 @@ def restore(Table table not None, entries):
         entry.tag = tag
         entry.stamp = 0
         entry.expires_ns = expires_ns
+        make_key(table._table, space, key, words, &core)
         status = table._write(
-            space, key, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), _c.UF_SET_ANY, &entry
+            &core, PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), _c.UF_SET_ANY, &entry
         )
         if status == _c.UF_NO_BLOCK or status == _c.UF_STORE_FULL:
             return done
         if status != _c.UF_OK:
-            check(status, f"{space!r} {key!r}")
+            check(status, subject_of(&core))
         done += 1
     return done

@@ -5,7 +5,9 @@
 Stands on csrc/uf_table.h. What the table's doors share; has nothing to call from Python.
 """
 
-from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.exc cimport PyErr_Clear
+from cpython.ref cimport Py_CLEAR
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy
@@ -35,6 +37,33 @@ cdef int too_long(Py_ssize_t space_bytes, Py_ssize_t key_bytes) except -1:
         f"a namespace of {space_bytes} bytes and a key of {key_bytes}:"
         f" together at most {_c.UF_KEY_BYTES_MAX}"
     )
+
+
+cdef str subject_of(const _c.uf_key *key):
+    """Namespace and key, for a message."""
+    cdef const char *text = <const char *>key.words
+    space = text[:key.space_bytes].decode("utf-8", "replace")
+    name = text[key.space_bytes:key.space_bytes + key.key_bytes].decode("utf-8", "replace")
+    return f"{space!r} {name!r}"
+
+
+cdef void *place_value(void *where, const _c.uf_entry *entry) noexcept:
+    """Called as a value is found: bytes go where they will stay, other short ones onto the stack.
+
+    What is longer goes nowhere yet: it is copied without the interpreter's lock, or needs another
+    form than bytes.
+    """
+    cdef Place *place = <Place *>where
+    if entry.tag != TAG_BYTES and entry.tag < TAG_CODEC:
+        return place.small if entry.value_bytes <= SMALL else NULL
+    if entry.value_bytes >= LOCKED_COPY_BYTES:
+        return NULL
+    Py_CLEAR(place.data)
+    place.data = _c.bytes_of(NULL, entry.value_bytes)
+    if place.data == NULL:
+        PyErr_Clear()  # the second attempt says it, where an exception can be raised
+        return NULL
+    return PyBytes_AS_STRING(<object>place.data)
 
 
 cdef object native(uint32_t tag, const char *data, Py_ssize_t count):

@@ -1,6 +1,7 @@
 """One namespace of the store as a mapping: `Namespace`.
 
-Stands on the store's methods, and adds nothing to them but Python's words for them.
+Stands on the store and on the door that reads and writes one key of it. Adds what Python expects of
+a mapping.
 """
 
 from __future__ import annotations
@@ -8,20 +9,24 @@ from __future__ import annotations
 from collections.abc import Iterator, MutableMapping
 from typing import TYPE_CHECKING, Any
 
+from ultrafast.core._store import NamespaceDoor
+
 if TYPE_CHECKING:
     from ultrafast.store.store import UltraFastMemoryStore
 
 __all__ = ["Namespace"]
 
-_ABSENT = object()
 
-
-class Namespace(MutableMapping[str, Any]):
+class Namespace(NamespaceDoor, MutableMapping[str, Any]):
     """The entries of one namespace, as a mapping that all processes share.
 
     Parameters
     ----------
     store : UltraFastMemoryStore
+    name : str
+
+    Attributes
+    ----------
     name : str
 
     Notes
@@ -30,38 +35,37 @@ class Namespace(MutableMapping[str, Any]):
     is read, and iteration sees what stays throughout, once. `len` is one pass over the store.
     """
 
-    __slots__ = ("_name", "_store")
-
     def __init__(self, store: UltraFastMemoryStore, name: str) -> None:
+        NamespaceDoor.__init__(self, store, name)
         self._store = store
-        self._name = name
-
-    @property
-    def name(self) -> str:
-        """The namespace's name."""
-        return self._name
-
-    def __getitem__(self, key: str) -> Any:
-        value = self._store.get(self._name, key, _ABSENT)
-        if value is _ABSENT:
-            raise KeyError(key)
-        return value
-
-    def __setitem__(self, key: str, value: Any) -> None:
-        self._store.set(self._name, key, value)
-
-    def __delitem__(self, key: str) -> None:
-        if not self._store.delete(self._name, key):
-            raise KeyError(key)
-
-    def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and self._store.contains(self._name, key)
 
     def __iter__(self) -> Iterator[str]:
-        return self._store.keys(self._name)
+        return self._store.keys(self.name)
 
-    def __len__(self) -> int:
-        return sum(1 for _ in self)
+    def popitem(self) -> tuple[str, Any]:
+        """Take any entry away and give it to this caller alone. `KeyError` when there is none."""
+        absent = object()
+        for key in self:
+            value = self._store.pop(self.name, key, absent)
+            if value is not absent:
+                return key, value
+        raise KeyError(f"namespace {self.name!r} is empty")
+
+    def pop(self, key: str, *default: Any) -> Any:
+        """Take an entry away and give its value to this caller alone; `default` without one."""
+        if len(default) > 1:
+            raise TypeError(f"pop expected at most 2 arguments, got {1 + len(default)}")
+        absent = object()
+        value = self._store.pop(self.name, key, absent)
+        if value is not absent:
+            return value
+        if not default:
+            raise KeyError(key)
+        return default[0]
+
+    def setdefault(self, key: str, default: Any = None) -> Any:
+        """The value; where there is none, `default`, which is then kept."""
+        return self._store.set_default(self.name, key, default)
 
     def __repr__(self) -> str:
-        return f"Namespace({self._name!r})"
+        return f"Namespace({self.name!r})"

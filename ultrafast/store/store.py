@@ -12,9 +12,10 @@ from typing import Any
 
 import msgspec
 
-from ultrafast.codec import decode, encode
+from ultrafast.codec import decode, decode_msgpack, encode
 from ultrafast.core import BlockCount, Entry, Table
 from ultrafast.core._status import BUSY, EXISTS, MISSING, NO_BLOCK, OK, STORE_FULL
+from ultrafast.core._store import StoreDoor
 from ultrafast.core._table import ANY, FIRST_CODEC_TAG, NEW, STAMP
 from ultrafast.errors import Contended, InvalidArgument, StoreFull
 from ultrafast.store.namespace import Namespace
@@ -47,7 +48,7 @@ class StoreStatistics(msgspec.Struct, frozen=True, kw_only=True):
     blocks: list[BlockCount]
 
 
-class UltraFastMemoryStore:
+class UltraFastMemoryStore(StoreDoor):
     """Values by namespace and key, shared by all processes that are attached to a region.
 
     None, bool, int, float, str and bytes are kept as they are; everything else in the form that
@@ -60,6 +61,28 @@ class UltraFastMemoryStore:
     clock : callable
         Wall clock in nanoseconds, for the end of entries with a `ttl_s`.
 
+    Methods
+    -------
+    get(namespace, key, default=None)
+        The value, or `default` when there is none. `DecodeError` when its bytes are not what their
+        tag says.
+    set(namespace, key, value, *, ttl_s=None)
+        Keep a value, in place of an earlier one; after `ttl_s` seconds it is gone. True, or
+        `StoreFull`, `ValueTooBig`, or `EncodeError` when it can't be made bytes.
+    contains(namespace, key)
+        Whether there is an entry.
+    delete(namespace, key)
+        Take an entry away; whether there was one.
+    get_batch(namespace, keys, default=None)
+        The values of these keys, in their order; `default` for those that are missing. Faster
+        than as many `get`: the next entries are fetched while the first are read.
+    delete_batch(namespace, keys)
+        Take entries away; for each, whether there was one.
+    incr(namespace, key, delta=1, *, ttl_s=None)
+        Add to a number, which begins with 0 where there is none; the sum, which is now kept.
+        Without `ttl_s` the entry ends when it would have. `InvalidArgument` when what is there is
+        no number.
+
     Notes
     -----
     Threads and processes: any. Waits: never. A write that finds no room raises `StoreFull`, and
@@ -70,76 +93,9 @@ class UltraFastMemoryStore:
         self._table = table
         self._clock = clock
         table.decoder = _decoded
-        self._set_native = table.set
+        table.quick_decoder = decode_msgpack
+        self._join(table, encode)
         self._swept = 0
-        # The door's own method in place of the one below, which is here to be read about: a read
-        # then costs what the door costs.
-        self.get = table.get  # type: ignore[assignment, method-assign]  # other names, by position
-
-    def get(self, namespace: str, key: str, default: Any = None) -> Any:
-        """The value, or `default` when there is none.
-
-        Raises
-        ------
-        DecodeError
-            The bytes are not what their tag says.
-        """
-        return self._table.get(namespace, key, default)
-
-    def set(self, namespace: str, key: str, value: Any, *, ttl_s: float | None = None) -> bool:
-        """Keep a value, in place of an earlier one.
-
-        Parameters
-        ----------
-        namespace, key : str
-        value : object
-        ttl_s : float, optional
-            Seconds after which it is gone; without it, it stays.
-
-        Returns
-        -------
-        bool
-            True.
-
-        Raises
-        ------
-        StoreFull
-            There is no room.
-        ValueTooBig
-            It is larger than the largest block.
-        EncodeError
-            It can't be made bytes.
-        """
-        expires_ns = 0 if ttl_s is None else self._end(ttl_s)
-        if type(value) in _NATIVE:
-            try:
-                if self._set_native(namespace, key, value, expires_ns):
-                    return True
-                if self.sweep() and self._set_native(namespace, key, value, expires_ns):
-                    return True
-            except TypeError:
-                if type(value) is not int:
-                    raise  # the namespace or the key is no str
-                # An int of more than 64 bits: the codec takes one bit more, or says what is wrong.
-            else:
-                raise _full(namespace, key, value)
-        self._write(namespace, key, value, expires_ns, ANY, 0)
-        return True
-
-    def delete(self, namespace: str, key: str) -> bool:
-        """Take an entry away; whether there was one."""
-        return self._table.delete(namespace, key)
-
-    def contains(self, namespace: str, key: str) -> bool:
-        """Whether there is an entry."""
-        return self._table.contains(namespace, key)
-
-    # --- many at once
-
-    def get_batch(self, namespace: str, keys: Iterable[str], default: Any = None) -> list[Any]:
-        """The values of these keys, in their order; `default` for those that are missing."""
-        get = self.get
-        return [get(namespace, key, default) for key in keys]
 
     def set_batch(
         self,
@@ -167,18 +123,12 @@ class UltraFastMemoryStore:
         ValueTooBig, EncodeError
             Those before it are written.
         """
-        done = []
-        for key, value in items.items() if isinstance(items, Mapping) else items:
-            try:
-                done.append(self.set(namespace, key, value, ttl_s=ttl_s))
-            except StoreFull:
-                done.append(False)
-        return done
-
-    def delete_batch(self, namespace: str, keys: Iterable[str]) -> list[bool]:
-        """Take entries away; for each, whether there was one."""
-        delete = self._table.delete
-        return [delete(namespace, key) for key in keys]
+        expires_ns = 0 if ttl_s is None else self._end(ttl_s)
+        if isinstance(items, Mapping):
+            return self._set_many(namespace, list(items), list(items.values()), expires_ns)
+        pairs = list(items)
+        keys, values = [key for key, _ in pairs], [value for _, value in pairs]
+        return self._set_many(namespace, keys, values, expires_ns)
 
     # --- changes that depend on what is there
 
@@ -262,30 +212,8 @@ class UltraFastMemoryStore:
                 return value
         raise Contended(f"{namespace!r} {key!r}: others wrote it at each of {_TRIES} attempts")
 
-    def incr(
-        self, namespace: str, key: str, delta: float = 1, *, ttl_s: float | None = None
-    ) -> Any:
-        """Add to a number; where there is none, it begins with 0.
-
-        Parameters
-        ----------
-        namespace, key : str
-        delta : int or float
-        ttl_s : float, optional
-            As `update`.
-
-        Returns
-        -------
-        int or float
-            The sum, and what is now kept.
-
-        Raises
-        ------
-        InvalidArgument
-            What is there is no number.
-        Contended, StoreFull
-            As `update`.
-        """
+    def _incr(self, namespace: str, key: str, delta: float, ttl_s: float | None) -> Any:
+        """`incr` of what is no native number, or has no room, or is fought for."""
 
         def add(before: Any) -> Any:
             if type(before) not in (int, float):
@@ -406,9 +334,9 @@ class UltraFastMemoryStore:
         self, namespace: str, key: str, value: Any, expires_ns: int, mode: int, stamp: int
     ) -> int:
         """Write under a mode of the door's: the new stamp, or 0 where its condition is not met."""
-        status, new = self._put(namespace, key, value, expires_ns, mode, stamp)
+        status, new = self._attempt(namespace, key, value, expires_ns, mode, stamp)
         if status in (NO_BLOCK, STORE_FULL) and self.sweep():
-            status, new = self._put(namespace, key, value, expires_ns, mode, stamp)
+            status, new = self._attempt(namespace, key, value, expires_ns, mode, stamp)
         if status == OK:
             return new
         if status in (EXISTS, MISSING):
@@ -417,12 +345,20 @@ class UltraFastMemoryStore:
             raise Contended(f"{namespace!r} {key!r}: others were faster at each try; try again")
         raise _full(namespace, key, value)
 
-    def _put(
+    def _late(self, namespace: str, key: str, value: Any, expires_ns: int) -> None:
+        """A write that found no room, or was fought for: once more, swept."""
+        self._write(namespace, key, value, expires_ns, ANY, 0)
+
+    def _attempt(
         self, namespace: str, key: str, value: Any, expires_ns: int, mode: int, stamp: int
     ) -> tuple[int, int]:
         """The door's status and the new stamp."""
-        if mode != ANY and type(value) in _NATIVE:
+        if type(value) in _NATIVE:
             try:
+                if mode == ANY:
+                    return (
+                        OK if self._table.set(namespace, key, value, expires_ns) else NO_BLOCK
+                    ), 1
                 return self._table.compare_and_set(namespace, key, value, stamp, expires_ns)
             except TypeError:
                 if type(value) is not int:

@@ -1,0 +1,17 @@
+from libc.stdint cimport uint64_t
+
+from ultrafast.core cimport _c
+from ultrafast.core._table cimport Table
+
+cdef class StoreDoor:
+    cdef Table _shelf                  # strong; None before `_join`
+    cdef object _encode                # (value) -> (bytes-like, codec)
+
+    cdef bint _put(self, str namespace, str key, const _c.uf_key *core, object value,
+                   uint64_t expires_ns) except -1
+    cdef int _put_encoded(self, const _c.uf_key *core, object value, _c.uf_entry *entry) except? -1
+
+cdef class NamespaceDoor:
+    cdef StoreDoor _store              # strong
+    cdef Table _shelf                  # its table
+    cdef readonly str name
