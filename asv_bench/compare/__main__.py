@@ -17,7 +17,7 @@ from .report import show
 
 __all__ = ["main"]
 
-SUBJECTS = ("agents", "messaging")
+SUBJECTS = ("agents", "messaging", "store")
 """Packages beside this file; each has NAMES, OURS, SCENARIO_KEYS and `run(options) -> Report`."""
 
 
