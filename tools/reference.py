@@ -40,7 +40,15 @@ PAGES: dict[str, tuple[str, list[str]]] = {
     ),
     "queues": (
         "Named queues and dead letters",
-        ["WorkQueue", "Consumer", "WorkItem", "DeadLetter"],
+        [
+            "WorkQueue",
+            "Consumer",
+            "WorkItem",
+            "QueueReceiver",
+            "connect",
+            "Connection",
+            "DeadLetter",
+        ],
     ),
     "queue": ("The queue alone", ["Queue"]),
     "events": ("Events", ["EnhancedEventBus", "Event"]),

@@ -8,7 +8,7 @@ A map of this directory, each layer standing only on those before it:
 `bus/`         messages to agents, requests, publications, events      `store/`  the shared store
 `executor/`    tasks done by Claude                 `agents/`  agents, workers, pools, supervision
 `monitoring/`  what the system measures of itself
-`manager` `client`  the two ways into a system: make one, or join one
+`manager` `client` `connection`  the ways into a system: make one, join one, use its queues
 `jobs/` `validation/` `testing/` `cli/`  what is built on these public names
 
 Names are imported when they are first used, so that `import ultrafast` costs little.
@@ -29,11 +29,13 @@ if TYPE_CHECKING:
     from ultrafast.bus.deadletters import DeadLetter
     from ultrafast.bus.events import EnhancedEventBus
     from ultrafast.bus.plainqueue import Queue
+    from ultrafast.bus.queuereceiver import QueueReceiver
     from ultrafast.bus.subscription import Publication, Subscription
     from ultrafast.bus.topics import TopicMatcher
     from ultrafast.bus.workqueue import WorkQueue
     from ultrafast.client import Client, attach
     from ultrafast.config import AgentPoolConfig, AlertThresholds, Config
+    from ultrafast.connection import Connection, connect
     from ultrafast.errors import UltrafastError
     from ultrafast.executor.cache import TTLMap
     from ultrafast.executor.claude import ClaudeConnectionPool
@@ -61,6 +63,7 @@ _HOMES = {
     "ClaudeConnectionPool": "executor.claude",
     "Client": "client",
     "Config": "config",
+    "Connection": "connection",
     "Constraints": "executor.tasks",
     "Consumer": "bus.consumer",
     "Context": "agents.context",
@@ -78,6 +81,7 @@ _HOMES = {
     "Profile": "executor.profiles",
     "Publication": "bus.subscription",
     "Queue": "bus.plainqueue",
+    "QueueReceiver": "bus.queuereceiver",
     "RestoreReport": "store.reports",
     "Result": "executor.tasks",
     "SnapshotDone": "store.reports",
@@ -94,6 +98,7 @@ _HOMES = {
     "WorkItem": "bus.consumer",
     "WorkQueue": "bus.workqueue",
     "attach": "client",
+    "connect": "connection",
 }
 
 __all__ = [
@@ -104,6 +109,7 @@ __all__ = [
     "ClaudeConnectionPool",
     "Client",
     "Config",
+    "Connection",
     "Constraints",
     "Consumer",
     "Context",
@@ -121,6 +127,7 @@ __all__ = [
     "Profile",
     "Publication",
     "Queue",
+    "QueueReceiver",
     "RestoreReport",
     "Result",
     "SnapshotDone",
@@ -138,6 +145,7 @@ __all__ = [
     "WorkQueue",
     "__version__",
     "attach",
+    "connect",
 ]
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import os
 from types import TracebackType
 
-from ultrafast.agents.assembly import assemble, decode_config
+from ultrafast.agents.assembly import assemble
 from ultrafast.agents.context import SystemContext
 from ultrafast.core import Region
 from ultrafast.core._region import ROLE_CLIENT
 from ultrafast.core.leftovers import region_path
+from ultrafast.settings import decode_config
 
 __all__ = ["Client", "attach"]
 

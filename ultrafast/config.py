@@ -52,6 +52,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "worker_hang_timeout_s": (0.1, 86_400.0),
     "shutdown_timeout_s": (0.0, 86_400.0),
     "loop_spin_us": (0.0, 10_000.0),
+    "spin_us": (0.0, 1_000_000.0),
     "result_cache_ttl_s": (0.0, 31_536_000.0),
     # AgentPoolConfig and AlertThresholds
     "scale_up_threshold": (0.0, 1.0),
@@ -199,6 +200,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         The processors that workers may run on. "none": the operating system decides. "spread": one
         each of those that the manager may use, in turn. Lists: the first worker's processors, the
         second's, and so on, in turn.
+    spin_us : float
+        How long, in microseconds, one who waits for a message may look before it sleeps. How long
+        it does look follows from how long the last waits were; 0 is never.
     model : str, optional
         For tasks that name none; None is the executor's default.
     api_base_url : str, optional
@@ -249,6 +253,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     shutdown_timeout_s: float = 10.0
     loop_spin_us: float = 0.0
     worker_affinity: str | list[list[int]] = "none"
+    spin_us: float = 50.0
     model: str | None = None
     api_base_url: str | None = None
     result_cache_ttl_s: float = 300.0

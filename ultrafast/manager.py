@@ -20,7 +20,6 @@ from ultrafast.agents.agent import Agent
 from ultrafast.agents.assembly import (
     KEY_VARIABLE,
     assemble,
-    encode_config,
     executor_factory,
     persistence_of,
 )
@@ -54,6 +53,7 @@ from ultrafast.errors import (
 )
 from ultrafast.monitoring.metrics import MetricsReader, PerformanceMetrics
 from ultrafast.monitoring.validator import PerformanceValidator, ValidationReport
+from ultrafast.settings import encode_config
 from ultrafast.sizing import region_sizes
 from ultrafast.store.persistence import Persistence
 from ultrafast.store.reports import SnapshotDone

@@ -20,6 +20,7 @@ from ultrafast.core import (
     Sender,
 )
 from ultrafast.core._agents import ACTIVE, DRAINING, NO_LIMIT, STARTING
+from ultrafast.core._correlations import Correlations
 from ultrafast.core._queue import REDELIVERED, TRACE_BYTES, TRACED
 from ultrafast.core._status import OK
 
@@ -68,10 +69,10 @@ class House:
         def lane_of(priority: Any) -> int:
             raise ValueError(priority)
 
-        first = self.queues.region.slot << 54
+        self.numbers = Correlations(self.queues.region.slot << 54)
         return Sender(
-            self.queues, self.agents, self.metrics, first, DATA, RAW, encode, {"low": 3}, lane_of,
-            lambda: None, (SENT, REFUSED),
+            self.queues, self.agents, self.metrics, self.numbers, DATA, RAW, encode, {"low": 3},
+            lane_of, lambda: None, (SENT, REFUSED),
         )  # fmt: skip
 
     def agent(self, worker: int | None = None, limit: int = NO_LIMIT) -> int:
@@ -128,7 +129,7 @@ def test_a_message_reaches_its_agent_and_is_counted_once(house: House) -> None:
         )
 
     house.seats[house.first].agent.do = note
-    number = house.sender.correlation()
+    number = house.numbers.next()
     assert house.sender.send(77, house.first, b"bytes", "low", 5)
     assert house.sender.send(0, house.first, "text", "low")
     assert house.hand_out() and not house.handover.waiting and not house.log

@@ -132,9 +132,9 @@ def test_door_rule_sees_violations() -> None:
 # --- Python: each area and the areas that it may import -------------------------------------------
 
 _VOCABULARY = {"_version", "errors", "config", "codec", "metric_names"}
-_PLUMBING = _VOCABULARY | {"core", "sizing"}
+_PLUMBING = _VOCABULARY | {"core", "settings", "sizing"}
 _ENGINE = _PLUMBING | {"bus", "store", "executor", "agents"}
-_PUBLIC = _ENGINE | {"monitoring", "cluster", "manager", "client", "__init__"}
+_PUBLIC = _ENGINE | {"monitoring", "cluster", "manager", "client", "connection", "__init__"}
 
 MAY_IMPORT: dict[str, set[str]] = {
     "_version": set(),
@@ -143,6 +143,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "codec": {"errors", "config"},
     "metric_names": set(),
     "core": {"errors"},
+    "settings": {"errors", "config", "core"},
     "sizing": {"errors", "config", "core"},
     "bus": _PLUMBING,
     "store": _PLUMBING,
@@ -152,6 +153,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cluster": _ENGINE,
     "manager": _ENGINE | {"monitoring", "cluster"},
     "client": _ENGINE,
+    "connection": _PLUMBING | {"bus"},
     "__init__": _PUBLIC,
     "testing": _PUBLIC,
     "jobs": _PUBLIC | {"testing"},

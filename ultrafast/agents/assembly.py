@@ -12,8 +12,6 @@ import os
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-import msgspec
-
 from ultrafast import codec
 from ultrafast.agents.context import SystemContext
 from ultrafast.agents.host import TaskRunner
@@ -24,8 +22,6 @@ from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.events import EnhancedEventBus
 from ultrafast.config import Config
 from ultrafast.core import Region, Table
-from ultrafast.core.leftovers import MARK_BYTES
-from ultrafast.errors import RegionCorrupt
 from ultrafast.executor.cache import ResultCache
 from ultrafast.executor.claude import DEFAULT_MODEL, ClaudeConnectionPool
 from ultrafast.executor.executor import OptimizedExecutor
@@ -36,8 +32,6 @@ __all__ = [
     "KEY_VARIABLE",
     "Parts",
     "assemble",
-    "decode_config",
-    "encode_config",
     "executor_factory",
     "host_count",
     "persistence_of",
@@ -57,21 +51,6 @@ class Parts(NamedTuple):
     store: UltraFastMemoryStore
     events: EnhancedEventBus
     system: SystemContext
-
-
-def encode_config(config: Config) -> bytes:
-    """Settings as the region keeps them for those who attach. There is no key in a Config."""
-    return msgspec.msgpack.encode(config)
-
-
-def decode_config(data: bytes) -> Config:
-    """What `encode_config` wrote, with or without the mark of a region that is to be adopted."""
-    if data[:1] == b"\xc1":  # begins no msgpack
-        data = data[MARK_BYTES:]
-    try:
-        return msgspec.msgpack.decode(data, type=Config)
-    except msgspec.MsgspecError as error:
-        raise RegionCorrupt(f"the region's settings can't be read: {error}") from None
 
 
 def host_count(config: Config) -> int:
@@ -96,7 +75,7 @@ def assemble(
     """
     if config.allow_pickle:
         codec.allow_pickle(True)
-    endpoint = Endpoint(region, inbox, int(config.loop_spin_us * 1000))
+    endpoint = Endpoint(region, inbox, config.spin_us, int(config.loop_spin_us * 1000))
     bus = UltraFastCommunicationBus(
         endpoint,
         handlers=config.event_bus_workers,

@@ -20,7 +20,6 @@ from typing import Any, Final
 import msgspec
 
 from ultrafast.agents.affinity import cpus_of
-from ultrafast.agents.assembly import encode_config
 from ultrafast.agents.control import Failed, Hello, Pipe, Ready, Register, Registered, Shutdown
 from ultrafast.agents.registry import AgentType
 from ultrafast.agents.spawner import HOSTS
@@ -34,6 +33,7 @@ from ultrafast.core.advice import advice
 from ultrafast.core.answers import Recovery
 from ultrafast.errors import WorkerFailed
 from ultrafast.metric_names import Counter
+from ultrafast.settings import encode_config
 
 __all__ = ["Supervisor", "WorkerState"]
 

@@ -16,7 +16,7 @@ import threading
 from typing import Final
 
 from ultrafast.agents.affinity import cpus_of
-from ultrafast.agents.assembly import assemble, decode_config, executor_factory
+from ultrafast.agents.assembly import assemble, executor_factory
 from ultrafast.agents.control import (
     Failed,
     Frame,
@@ -33,6 +33,7 @@ from ultrafast.core import Region, now_ns
 from ultrafast.core._region import ROLE_WORKER
 from ultrafast.core.leftovers import remove_leftovers
 from ultrafast.errors import UltrafastError
+from ultrafast.settings import decode_config
 
 __all__ = ["main", "new_event_loop"]
 

@@ -1,6 +1,6 @@
 """`Consumer`: takes `WorkItem`s from a queue that several processes may empty.
 
-Stands on an `Endpoint`. Each item goes to one consumer, the first that is free. What a consumer has
+Stands on an `Outpost`. Each item goes to one consumer, the first that is free. What a consumer has
 is named after it until it is acknowledged: when its process dies, another gets it again. It decides
 what becomes a dead letter, and leaves keeping those to who made it.
 """
@@ -16,7 +16,7 @@ from typing import Final, Literal
 
 from ultrafast import codec
 from ultrafast.bus import tracing
-from ultrafast.bus.endpoint import Endpoint
+from ultrafast.bus.outpost import Outpost
 from ultrafast.bus.wire import Reason, is_overdue
 from ultrafast.core import Message, Receiver
 from ultrafast.errors import InvalidArgument, RegionClosed
@@ -161,7 +161,7 @@ class Consumer:
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        endpoint: Outpost,
         index: int,
         name: str,
         *,

@@ -1,6 +1,6 @@
 """Dead letters: accepted messages that could not be delivered, kept with the reason.
 
-Stands on an `Endpoint`: they are a queue of the region like any other, so every process may put
+Stands on an `Outpost`: they are a queue of the region like any other, so every process may put
 letters there and any may read them. Reading takes each letter and puts it back behind the others,
 so that a reader who dies in between loses none. It does not send letters again: the bus does.
 """
@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from ultrafast import codec
-from ultrafast.bus.endpoint import Endpoint, copy_of
+from ultrafast.bus.outpost import Outpost, copy_of
 from ultrafast.bus.wire import Kind, Reason
 from ultrafast.bus.workqueue import NAMED
 from ultrafast.core import Message, Receiver
@@ -91,10 +91,10 @@ class DeadLetters:
 
     Parameters
     ----------
-    endpoint : Endpoint
+    endpoint : Outpost
     """
 
-    def __init__(self, endpoint: Endpoint) -> None:
+    def __init__(self, endpoint: Outpost) -> None:
         self._endpoint = endpoint
         self._queue = endpoint.queues.open(_QUEUE)
         self._receiver = Receiver(endpoint.queues, self._queue)
@@ -133,8 +133,7 @@ class DeadLetters:
 
     def put_payload(self, payload: bytes, reason: Reason) -> None:
         """Keep a publication that a subscription of this process did not take."""
-        inbox = self._endpoint.queues.name(self._endpoint.index) or ""
-        kind = int(Kind.PUBLISH)
+        kind, inbox = int(Kind.PUBLISH), self._endpoint.inbox
         sealed = Sealed(
             int(reason), kind, 0, 0, 0, codec.PUBLICATION, 2, inbox, time.time(), payload
         )

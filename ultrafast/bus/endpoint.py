@@ -14,14 +14,13 @@ from typing import Any, Final
 from ultrafast import codec as bodies
 from ultrafast.bus import tracing
 from ultrafast.bus.lookout import Lookout
-from ultrafast.bus.wire import PRIORITIES, Kind, first_correlation, lane_of
+from ultrafast.bus.outpost import Outpost
+from ultrafast.bus.wire import PRIORITIES, Kind, lane_of
 from ultrafast.core import (
     Agents,
     Handover,
     Incoming,
     Message,
-    Metrics,
-    Queues,
     Receiver,
     Region,
     Seat,
@@ -29,12 +28,11 @@ from ultrafast.core import (
     Table,
     now_ns,
 )
-from ultrafast.core._queue import ONCE, REDELIVERED
-from ultrafast.core._status import BUSY, FULL, NO_BLOCK, OK
+from ultrafast.core._waiting import SPIN_US
 from ultrafast.errors import QueueFull, RegionClosed
 from ultrafast.metric_names import Counter, Histogram
 
-__all__ = ["Endpoint", "copy_of"]
+__all__ = ["Endpoint"]
 
 log = logging.getLogger(__name__)
 
@@ -45,22 +43,13 @@ _BATCH: Final = 64
 _TURN_NS: Final = 1_000_000
 # Of looking at an empty inbox: what another callback waits at most.
 _SLICE_NS: Final = 5_000
-_REFUSED: Final = (FULL, NO_BLOCK, BUSY)
-
-
-def copy_of(message: Message) -> tuple[bytes, int]:
-    """A message's payload for a message of its own, with what it shares, and the codec of that."""
-    if not message.note:
-        return message.tobytes(), message.codec
-    subject = message.note.decode("utf-8", "replace")
-    return bodies.publication(subject, message.payload, message.codec), bodies.PUBLICATION
 
 
 def _body_in_place(payload: memoryview, codec: int) -> Any:
     return bodies.decode(payload, codec, in_place=True)
 
 
-class Endpoint:
+class Endpoint(Outpost):
     """A process's inbox and the doors it sends through.
 
     Parameters
@@ -70,29 +59,32 @@ class Endpoint:
     inbox : str
         Name of the queue that this process empties. A process that takes the place of a dead one
         gives the same name, and with it gets the messages.
-    spin_ns : int
-        How long to look at an empty inbox before sleeping, when messages are expected that soon.
+    spin_us : float
+        The longest look of a thread's wait before it sleeps.
+    loop_spin_ns : int
+        How long the loop looks at an empty inbox before sleeping, when messages are expected that
+        soon.
 
     Notes
     -----
     Threads: `post` may be called from any thread of the process; everything else from the loop's.
     """
 
-    def __init__(self, region: Region, inbox: str, spin_ns: int = 0) -> None:
-        self.region = region
-        self.queues = Queues(region)
+    def __init__(
+        self, region: Region, inbox: str, spin_us: float = SPIN_US, loop_spin_ns: int = 0
+    ) -> None:
+        super().__init__(region, spin_us)
         self.agents = Agents(region)
-        self.metrics = Metrics(region)
         self.table = Table(region)
+        self.inbox = inbox
         self.index = self.queues.open(inbox)
         self.receiver = Receiver(self.queues, self.index)
         region.set_queue(self.index)
-        owner = region.owner(region.slot)
         self.sender = Sender(
             self.queues,
             self.agents,
             self.metrics,
-            first_correlation(region.slot, owner.incarnation),
+            self.correlations,
             int(Kind.DATA),
             bodies.RAW,
             bodies.encode,
@@ -101,7 +93,6 @@ class Endpoint:
             tracing.current,
             (int(Counter.SENT), int(Counter.REFUSED)),
         )
-        self.correlation = self.sender.correlation
         self._handover = Handover(
             self.agents,
             self.metrics,
@@ -110,14 +101,12 @@ class Endpoint:
             (int(Histogram.LOCAL_COMMUNICATION), int(Histogram.COMMUNICATION)),
         )
         self._batch = _BATCH
-        self._lookout = Lookout(spin_ns)
+        self._lookout = Lookout(loop_spin_ns)
         self._handlers: dict[int, Callable[[Message], None]] = {}
         self._waiting: dict[int, asyncio.Future[Message]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._fd = -1
         self._again: asyncio.Handle | None = None
-        self._closed = False
-        self._at_stop: list[Callable[[], object]] = []
         self.on(Kind.REPLY, self._answered)
         self.on(Kind.ERROR, self._answered)
 
@@ -146,10 +135,6 @@ class Endpoint:
         )
         return self._handover.incoming
 
-    def at_stop(self, callback: Callable[[], object]) -> None:
-        """Have something done before this process takes no more messages."""
-        self._at_stop.append(callback)
-
     def start(self) -> None:
         """Begin to empty the inbox, on the running loop; a dead predecessor's messages first."""
         self._loop = asyncio.get_running_loop()
@@ -159,11 +144,9 @@ class Endpoint:
 
     def stop(self) -> None:
         """Take no more messages; what is in the inbox stays there. May be called twice."""
-        if self._closed:
+        if self.closed:
             return
-        for callback in self._at_stop:
-            callback()
-        self._closed = True
+        self.stop_using()
         if self._again is not None:
             self._again.cancel()
         if self._loop is not None and not self._loop.is_closed():
@@ -190,7 +173,7 @@ class Endpoint:
 
     def _drain(self) -> None:
         self._again = None
-        if self._closed:
+        if self.closed:
             return
         try:
             empty = self._empty(now_ns() + _TURN_NS)
@@ -202,7 +185,7 @@ class Endpoint:
             self._soon()
 
     def _soon(self) -> None:
-        if not self._closed and not self.region.closed:
+        if not self.closed and not self.region.closed:
             self._again = self._at_home.call_soon(self._drain)
 
     @property
@@ -217,7 +200,7 @@ class Endpoint:
             if not handover.hand_out(until_ns):
                 self._batch = max(1, self._batch // 2)
                 return False
-            if (now := now_ns()) >= until_ns or self._closed:
+            if (now := now_ns()) >= until_ns or self.closed:
                 return False
             if receiver.has_orphans:
                 batch = receiver.adopt(1024)
@@ -236,7 +219,7 @@ class Endpoint:
     def _look(self) -> None:
         """Look at the empty inbox for a slice of the budget, between the loop's other callbacks."""
         self._again = None
-        if self._closed or self.region.closed:
+        if self.closed or self.region.closed:
             return
         if self.receiver.look(_SLICE_NS):
             self._drain()
@@ -258,84 +241,7 @@ class Endpoint:
             log.exception("the handler of %s messages failed", message.kind)
             message.release()
 
-    # --- sending
-
-    def post(
-        self,
-        queue: int,
-        lane: int,
-        payload: Any,
-        kind: int,
-        codec: int = 0,
-        sender: int = 0,
-        receiver: int = 0,
-        correlation: int = 0,
-        sent_ns: int = 0,
-        reply_queue: int = 0,
-        flags: int = 0,
-        extra: int = 0,
-        trace: bytes | None = None,
-    ) -> bool:
-        """Put one message into a queue: whether it was accepted. Never waits.
-
-        It carries the trace, or without one that which the caller is in.
-        """
-        status = self.queues.send(
-            queue,
-            lane,
-            payload,
-            kind,
-            codec,
-            sender,
-            receiver,
-            correlation,
-            sent_ns,
-            reply_queue,
-            flags,
-            0,
-            extra,
-            trace or tracing.current(),
-        )
-        return bool(status == OK)
-
-    def pass_on(self, message: Message, queue: int, lane: int) -> bool:
-        """Send a message on to another queue; while views of it live, a copy of it."""
-        try:
-            return message.forward(queue, lane) == OK
-        except BufferError:
-            payload, number = copy_of(message)
-            status = self.queues.send(
-                queue,
-                lane,
-                payload,
-                message.kind,
-                number,
-                message.sender,
-                message.receiver,
-                message.correlation,
-                message.sent_ns,
-                message.reply_queue,
-                message.flags & (ONCE | REDELIVERED),
-                message.attempt,
-                message.extra,
-            )
-            if status == OK:
-                message.release()
-            return bool(status == OK)
-
-    async def post_within(self, timeout_s: float, *message: Any) -> bool:
-        """`post`, tried again until it is accepted or the time is over."""
-        if self.post(*message):
-            return True
-        loop = asyncio.get_running_loop()
-        until = loop.time() + timeout_s
-        pause = 0.0002
-        while loop.time() < until and not self._closed:
-            await asyncio.sleep(min(pause, max(0.0, until - loop.time())))
-            pause = min(pause * 2, 0.01)
-            if self.post(*message):
-                return True
-        return False
+    # --- asking
 
     def expect(self, correlation: int) -> asyncio.Future[Message]:
         """A future for the answer to a request that carries this correlation."""

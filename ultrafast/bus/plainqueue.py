@@ -24,6 +24,7 @@ from ultrafast.core import Queues, Region, Sizes
 from ultrafast.core._items import Items
 from ultrafast.core._region import ROLE_CLIENT
 from ultrafast.core._status import OK
+from ultrafast.core._waiting import SPIN_US
 from ultrafast.core.leftovers import region_path, remove_leftovers
 from ultrafast.errors import DecodeError, EncodeError, InvalidArgument
 
@@ -59,6 +60,9 @@ class Queue(Items):
         The largest item, encoded.
     directory : path-like, optional
         A memory file system with that much room.
+    spin_us : float, optional
+        How long, in microseconds, `put` and `get` may look before they sleep; 0 for not at all.
+        How long they do follows from how long the last waits were.
 
     Raises
     ------
@@ -114,14 +118,18 @@ class Queue(Items):
         memory_bytes: int = 8 * MIB,
         max_item_bytes: int = MIB,
         directory: str | os.PathLike[str] = "/dev/shm",
+        spin_us: float = SPIN_US,
     ) -> None:
         limit = maxsize if maxsize > 0 else _UNBOUNDED
         region, anchor = _make(_sizes(limit, memory_bytes, max_item_bytes), directory)
-        self._begin(region, anchor, limit, pickle)
+        self._begin(region, anchor, limit, pickle, spin_us)
 
-    def _begin(self, region: Region, anchor: int, limit: int, pickles: bool) -> None:
+    def _begin(
+        self, region: Region, anchor: int, limit: int, pickles: bool, spin_us: float
+    ) -> None:
         self._limit = limit
         self._pickles = pickles
+        self._spin_us = spin_us
         self._closed = False
         self._anchor = anchor
         self._enter(region)
@@ -132,7 +140,7 @@ class Queue(Items):
         self._patrol_at = 0.0
         # At this process's end its slot is free at once, and not when somebody finds it dead.
         self._end = util.Finalize(self, _end, args=(region, self._anchor), exitpriority=-50)
-        self._join(Queues(region), self._limit, RAW)
+        self._join(Queues(region), self._limit, RAW, self._spin_us)
 
     def _usable(self) -> None:
         """Raise ValueError if it is closed; in a forked child, attach."""
@@ -269,18 +277,19 @@ class Queue(Items):
         # As for multiprocessing's own: a descriptor can only go along with a process that starts.
         context.assert_spawning(self)
         self._usable()
-        return _passed, (type(self), reduction.DupFd(self._anchor), self._limit, self._pickles)
+        anchor = reduction.DupFd(self._anchor)
+        return _passed, (type(self), anchor, self._limit, self._pickles, self._spin_us)
 
     def __repr__(self) -> str:
         return f"<ultrafast.Queue maxsize={self._limit}{' closed' if self._closed else ''}>"
 
 
-def _passed(kind: type[Queue], descriptor: Any, limit: int, pickles: bool) -> Queue:
+def _passed(kind: type[Queue], descriptor: Any, limit: int, pickles: bool, spin_us: float) -> Queue:
     """The queue that a new process was handed."""
     anchor = descriptor.detach()
     os.set_inheritable(anchor, False)
     made = kind.__new__(kind)
-    made._begin(_attach(anchor), anchor, limit, pickles)
+    made._begin(_attach(anchor), anchor, limit, pickles, spin_us)
     return made
 
 

@@ -1,19 +1,23 @@
 """`WorkQueue`: a named queue that any process of a system puts to and consumes from.
 
-Stands on an `Endpoint` and the consumers; `WorkQueues` keeps those of a process. A queue ends with
-its system.
+Stands on an `Outpost`, the doors and the consumers; `WorkQueues` keeps those of a process. A queue
+ends with its system.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from ultrafast import codec
+from ultrafast.bus import tracing
 from ultrafast.bus.consumer import Acknowledge, Buried, Consumer
-from ultrafast.bus.endpoint import Endpoint
+from ultrafast.bus.outpost import Outpost
+from ultrafast.bus.queuereceiver import QueueReceiver
 from ultrafast.bus.wire import Kind, lane_of, ttl_ms_of
 from ultrafast.core import now_ns
+from ultrafast.core._plainsender import PlainSender
 from ultrafast.errors import InvalidArgument, NoSlot
 from ultrafast.metric_names import Counter
 
@@ -25,12 +29,12 @@ NAMED: Final = "queue-"
 _NAME_BYTES_MAX: Final = 56
 
 
-class WorkQueue:
+class WorkQueue(PlainSender):
     """A named queue; see `UltraFastCommunicationBus.queue`.
 
     Parameters
     ----------
-    endpoint, name, index, consume
+    endpoint, name, index, consume, receive
         Given by `UltraFastCommunicationBus.queue`.
 
     Attributes
@@ -38,53 +42,86 @@ class WorkQueue:
     name : str
     index : int
         The region's number for it.
+
+    Methods
+    -------
+    put_nowait(body, *, priority="normal", ttl_s=None, sender=None)
+        Put an item, or be refused at once: False when the queue's lane is full, or the pool has no
+        block. `ttl_s`: when no consumer comes to it in time, it becomes a dead letter.
+    put_many_nowait(bodies, *, priority="normal", ttl_s=None, sender=None)
+        Put items in their order, as many as there is room for: how many. One that can't be encoded
+        or is too large raises before anything is put.
+    put_blocking(body, timeout_s=None, *, priority="normal", ttl_s=None, sender=None)
+        `put_nowait`; while it is refused, this thread waits. For threads without a loop.
+    put_many_blocking(bodies, timeout_s=None, *, priority="normal", ttl_s=None, sender=None)
+        `put_many_nowait`; while one is refused, this thread waits. For threads without a loop.
+
+    Notes
+    -----
+    Threads: any may put. Bytes take the shortest way: one call into the core an item, or a batch.
     """
+
+    name: str
 
     def __init__(
         self,
-        endpoint: Endpoint,
+        endpoint: Outpost,
         name: str,
         index: int,
         consume: Callable[[str, int, Acknowledge], Consumer],
+        receive: Callable[[WorkQueue, int, float | None], QueueReceiver],
     ) -> None:
         self.name = name
-        self.index = index
         self._endpoint = endpoint
         self._consume = consume
+        self._receive = receive
+        self._open(
+            endpoint.queues,
+            index,
+            endpoint.metrics,
+            endpoint.correlations,
+            lane=lane_of("normal"),
+            kind=Kind.WORK,
+            raw=codec.RAW,
+            sent=Counter.SENT,
+            refused=Counter.REFUSED,
+            trace=tracing.current,
+            spin_us=endpoint.spin_us,
+        )
 
     def __len__(self) -> int:
         """Items that nobody has taken."""
         return self._endpoint.queues.length(self.index)
 
-    def put_nowait(
+    # --- what the doors leave to us: bodies that are not bytes, and other than usual heads
+
+    def _put(
         self,
         body: Any,
-        *,
-        priority: str | int = "normal",
-        ttl_s: float | None = None,
-        sender: int | None = None,
+        priority: str | int,
+        ttl_s: float | None,
+        sender: int | None,
+        timeout_s: float | None,
     ) -> bool:
-        """Put an item, or be refused at once.
-
-        Parameters
-        ----------
-        body : object
-            Anything `ultrafast.codec` encodes.
-        priority : str or int
-        ttl_s : float, optional
-            When no consumer comes to it in time it becomes a dead letter.
-        sender : int, optional
-            The agent that puts it.
-
-        Returns
-        -------
-        bool
-            False: the queue's lane is full, or the pool has no block.
-        """
         payload, number = codec.encode(body)
-        return self.post(
-            int(Kind.WORK), lane_of(priority), payload, number, ttl_ms_of(ttl_s), sender
-        )
+        lane, ttl_ms = lane_of(priority), ttl_ms_of(ttl_s)
+        return self._post(payload, number, lane, ttl_ms, sender or 0, timeout_s)
+
+    def _put_many(
+        self,
+        bodies: Sequence[Any],
+        priority: str | int,
+        ttl_s: float | None,
+        sender: int | None,
+        timeout_s: float | None,
+    ) -> int:
+        encoded = [codec.encode(body) for body in bodies]
+        for payload, _ in encoded:
+            self._check_size(len(payload))
+        payloads = tuple(payload for payload, _ in encoded)
+        numbers = tuple(number for _, number in encoded)
+        lane, ttl_ms = lane_of(priority), ttl_ms_of(ttl_s)
+        return self._post_many(payloads, numbers, lane, ttl_ms, sender or 0, timeout_s)
 
     def post(
         self,
@@ -149,25 +186,45 @@ class WorkQueue:
         """Take items; see `UltraFastCommunicationBus.consume`."""
         return self._consume(self.name, max_batch, acknowledge)
 
+    def receiver(self, max_batch: int = 32, *, spin_us: float | None = None) -> QueueReceiver:
+        """Take bodies, without an event loop; for one thread.
+
+        Parameters
+        ----------
+        max_batch : int
+            Items that `get` takes at once, up to 1024. Those that wait in this process for their
+            turn are not for other consumers.
+        spin_us : float, optional
+            The longest look of a wait before it sleeps, 0 for none; else as the system's Config
+            says.
+
+        Returns
+        -------
+        QueueReceiver
+            To be closed, or used in `with`.
+        """
+        return self._receive(self, max_batch, spin_us)
+
 
 class WorkQueues:
     """The named queues that a process uses, and its consumers.
 
     Parameters
     ----------
-    endpoint : Endpoint
+    endpoint : Outpost
     max_redeliveries : int
         How often an item may come again after its consumer's death.
     bury : callable
         Makes a message a dead letter: message, reason.
     """
 
-    def __init__(self, endpoint: Endpoint, max_redeliveries: int, bury: Buried) -> None:
+    def __init__(self, endpoint: Outpost, max_redeliveries: int, bury: Buried) -> None:
         self._endpoint = endpoint
         self._max_redeliveries = max_redeliveries
         self._bury = bury
         self._queues: dict[str, WorkQueue] = {}
         self._consumers: set[Consumer] = set()
+        self._receivers: weakref.WeakSet[QueueReceiver] = weakref.WeakSet()
         endpoint.at_stop(self._close)
 
     def queue(self, name: str) -> WorkQueue:
@@ -179,7 +236,8 @@ class WorkQueues:
                     f"queue name {name!r} must be 1 to {_NAME_BYTES_MAX} bytes of printable text"
                 )
             index = self.open(NAMED + name)
-            queue = self._queues[name] = WorkQueue(self._endpoint, name, index, self.consume)
+            queue = WorkQueue(self._endpoint, name, index, self.consume, self.receive)
+            self._queues[name] = queue
         return queue
 
     def open(self, name: str) -> int:
@@ -194,6 +252,20 @@ class WorkQueues:
     def consume(self, name: str, max_batch: int, acknowledge: Acknowledge) -> Consumer:
         """A consumer of a named queue."""
         return self.consumer(self.queue(name).index, name, max_batch, acknowledge)
+
+    def receive(self, queue: WorkQueue, max_batch: int, spin_us: float | None) -> QueueReceiver:
+        """A receiver of a named queue, closed when this process ends."""
+        receiver = QueueReceiver(
+            self._endpoint,
+            queue.index,
+            queue.name,
+            max_batch=max_batch,
+            spin_us=spin_us,
+            max_redeliveries=self._max_redeliveries,
+            bury=self._bury,
+        )
+        self._receivers.add(receiver)
+        return receiver
 
     def consumer(self, index: int, name: str, max_batch: int, acknowledge: Acknowledge) -> Consumer:
         """A consumer of any queue, closed when this process ends."""
@@ -213,3 +285,5 @@ class WorkQueues:
     def _close(self) -> None:
         for consumer in list(self._consumers):
             consumer.close()
+        for receiver in list(self._receivers):
+            receiver.close()

@@ -4,10 +4,11 @@ Stands on the compiled modules beside it and on `ultrafast.errors`. Decides noth
 converts, calls, checks and converts back.
 
 `_region` regions and process slots; `_pool` what is known of blocks; `_queue` sending, `_receiver`
-receiving, `_message` what was received, `_items` both for a queue alone; `_loan` writing a payload
-in place, `_share` one payload for many; `_table` the store's table, `_changes` what changed in it,
-`_store` its shortest calls, `_entries` what they share; `_agents` agent records, `_sender` sending
-to agents, `_delivery` handing them what comes;
+receiving, `_message` what was received, `_items` both for a queue alone; `_plainsender` and
+`_plainreceiver` bytes by single calls; `_waiting` how every door waits; `_correlations` numbers of
+messages; `_loan` writing a payload in place, `_share` one payload for many; `_table` the store's
+table, `_changes` what changed in it, `_store` its shortest calls, `_entries` what they share;
+`_agents` agent records, `_sender` sending to agents, `_delivery` handing them what comes;
 `_metrics` counters and histograms; `_status` statuses and their exceptions; `sizes` what a region
 is made of; `answers` the named tuples that the doors answer with; `advice` what to do when the
 operating system refuses.

@@ -16,6 +16,9 @@ cdef extern from "Python.h":
     Py_ssize_t PyUnicode_GET_LENGTH(object text)
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
 
+cdef extern from "sched.h" nogil:
+    int sched_yield()
+
 cdef extern from "uf.h" nogil:
     # uf_status.h
     enum:
@@ -89,6 +92,7 @@ cdef extern from "uf.h" nogil:
     uint32_t uf_pool_room(const uf_pool *pool, uint32_t handle)
     int uf_pool_take(uf_pool *pool, uint32_t payload_bytes, uint32_t *handle)
     int uf_pool_give(uf_pool *pool, uint32_t handle)
+    uint32_t uf_pool_give_many(uf_pool *pool, const uint32_t *handles, uint32_t count)
     void uf_pool_flush(uf_pool *pool)
     void uf_pool_count(const uf_pool *pool, uint32_t size_class, uint32_t *free_blocks,
                        uint32_t *blocks, uint32_t *block_bytes)

@@ -9,31 +9,17 @@ at once (another type than bytes, full, empty, closed, forked) is for the subcla
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize
-from cpython.exc cimport PyErr_CheckSignals
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t
 from libc.string cimport memset
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from ultrafast.core cimport _c
 from ultrafast.core._pool cimport copy
 from ultrafast.core._queue cimport Queues, refused
-from ultrafast.core._region cimport WRITABLE, Region, can_write
+from ultrafast.core._region cimport WRITABLE, can_write
 from ultrafast.core._status cimport check
+from ultrafast.core._waiting cimport learn, look, look_for_room, monotonic_ns, set_spin, sleep
 
 from ultrafast import errors
-
-cdef enum:
-    # A wait looks this long before it sleeps: more after it was worth it, less after it was not.
-    # A wake takes some 3 to 20 us of the ringer's and the sleeper's time; a pause about 40 ns.
-    SPIN_MIN_NS = 1000
-    SPIN_MAX_NS = 32000
-    PAUSES = 8
-
-
-cdef int64_t monotonic_ns() noexcept nogil:
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return <int64_t>now.tv_sec * 1000000000 + now.tv_nsec
 
 
 cdef class Items:
@@ -41,16 +27,17 @@ cdef class Items:
 
     def __cinit__(self):
         self._queues = None
-        self._spin_ns = SPIN_MAX_NS
 
-    def _join(self, Queues queues not None, uint32_t limit, int raw):
+    def _join(self, Queues queues not None, uint32_t limit, int raw, spin_us=None):
         """Use the queues "items" and "room" of this region, made if they are not there.
 
         `limit` is how many items there may be, at most the queues' capacity; `raw` the codec of
-        bytes as they are.
+        bytes as they are; `spin_us` how long a wait may look before it sleeps.
         """
         if limit == 0 or limit > queues._queues.capacity:
             check(_c.UF_INVALID, f"a limit of {limit}, of {queues._queues.capacity}")
+        set_spin(&self._items_spin, spin_us)
+        set_spin(&self._room_spin, spin_us)
         memset(&self._receiver, 0, sizeof(self._receiver))
         self._receiver.queue = queues.open("items")
         self._room = queues.open("room")
@@ -180,23 +167,30 @@ cdef class Items:
         signal's handler raises, or this process leaves.
         """
         cdef Queues queues = self._queues
-        cdef int64_t until
+        cdef uint32_t limit
+        cdef int64_t began, until
         cdef uint32_t armed
         cdef void *bell
         can_write(queues.region)
         cdef int status = self._send(queues, payload, codec)
         if status == _c.UF_OK or wait_s <= 0:
             return status
-        until = monotonic_ns() + <int64_t>(wait_s * 1e9)
+        began = monotonic_ns()
+        until = began + <int64_t>(wait_s * 1e9)
+        limit = queues._queues.limit
         bell = _c.uf_queue_bell(queues._queues, self._room)
         while self._queues is queues:
             if status != _c.UF_NO_BLOCK:
-                self._spin(queues, True)
+                # A quarter of it, so that the sender does not chase the receiver from slot to slot.
+                look_for_room(
+                    queues, self._receiver.queue, 0, limit - limit // 4, &self._room_spin
+                )
             armed = _c.uf_bell_arm(bell, _c.UF_BELL_FUTEX)
             status = self._send(queues, payload, codec)
             if status == _c.UF_OK or monotonic_ns() >= until:
                 break
-            self._sleep(queues, self._room, armed, (until - monotonic_ns()) / 1e9)
+            self._sleep(queues, self._room, armed, until - monotonic_ns())
+        learn(&self._room_spin, monotonic_ns() - began)
         return status
 
     def _take_within(self, double wait_s):
@@ -205,6 +199,7 @@ cdef class Items:
         What a dead receiver had comes first. A wait ends early as that of `_send_within` does.
         """
         cdef Queues queues = self._queues
+        cdef int64_t began = 0
         cdef int64_t until = 0
         cdef uint32_t handle, armed
         cdef int codec, status
@@ -218,61 +213,33 @@ cdef class Items:
             if status == _c.UF_EMPTY:
                 status = _c.uf_queue_take(queues._queues, &self._receiver, &handle, 1)
             if status == 1:
+                if began != 0:
+                    learn(&self._items_spin, monotonic_ns() - began)
                 payload = self._receive(queues, handle, &codec)
                 return payload, codec
             if status != _c.UF_EMPTY and status != _c.UF_BUSY:
                 check(status, "items")
             if wait_s <= 0:
                 break
-            if until == 0:
-                until = monotonic_ns() + <int64_t>(wait_s * 1e9)
-            if self._spin(queues, False):
-                continue
+            if began == 0:
+                began = monotonic_ns()
+                until = began + <int64_t>(wait_s * 1e9)
+                if look(queues, self._receiver.queue, &self._items_spin):
+                    continue
             if monotonic_ns() >= until:
+                learn(&self._items_spin, monotonic_ns() - began)
                 break
             armed = _c.uf_bell_arm(bell, _c.UF_BELL_FUTEX)
             if _c.uf_queue_is_empty(queues._queues, self._receiver.queue):
-                self._sleep(queues, self._receiver.queue, armed, (until - monotonic_ns()) / 1e9)
+                self._sleep(queues, self._receiver.queue, armed, until - monotonic_ns())
         return None
 
-    cdef int _spin(self, Queues queues, bint for_room) except -1:
-        """Look for a short time, without the interpreter's lock: whether it was worth it."""
-        cdef _c.uf_queues *ends = queues._queues
-        cdef uint32_t items = self._receiver.queue
-        cdef bint found = False
-        cdef int each
-        cdef int64_t until
-        queues.region._pins += 1
-        with nogil:
-            until = monotonic_ns() + <int64_t>self._spin_ns
-            while not found and monotonic_ns() < until:
-                for each in range(PAUSES):
-                    _c.uf_pause()
-                if for_room:
-                    found = _c.uf_queue_length(ends, items, 0) < ends.limit
-                else:
-                    found = not _c.uf_queue_is_empty(ends, items)
-        queues.region._pins -= 1
-        if found:
-            self._spin_ns = min(2 * self._spin_ns, <uint64_t>SPIN_MAX_NS)
-        else:
-            self._spin_ns = max(self._spin_ns // 2, <uint64_t>SPIN_MIN_NS)
-        return found
-
-    cdef int _sleep(self, Queues queues, uint32_t queue, uint32_t armed, double left_s) except -1:
+    cdef int _sleep(self, Queues queues, uint32_t queue, uint32_t armed, int64_t left_ns) except -1:
         """Sleep on an armed bell for a slice at most, with no block kept from those who wait."""
-        cdef void *bell = _c.uf_queue_bell(queues._queues, queue)
         cdef uint32_t room
-        if left_s <= 0:
-            return 0
         _c.uf_pool_flush(queues._pool)
         if queue != self._room:
             room = _c.uf_bell_look(_c.uf_queue_bell(queues._queues, self._room))
             if room & 3:
                 queues.region._ring(self._room, room)
-        queues.region._pins += 1
-        with nogil:
-            _c.uf_bell_sleep(bell, armed, <uint64_t>(left_s * 1e9))
-        queues.region._pins -= 1
-        PyErr_CheckSignals()
-        return 0
+        return sleep(queues, queue, armed, left_ns)

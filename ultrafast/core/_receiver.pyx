@@ -7,24 +7,17 @@ Stands on csrc/uf_queue.h and csrc/uf_bell.h. Waits in `Receiver.wait` alone; an
 """
 
 cimport cython
-from cpython.exc cimport PyErr_CheckSignals
-from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
+from libc.stdint cimport INT64_MAX, int64_t, uint32_t
 
 from ultrafast.core cimport _c
 from ultrafast.core._message cimport wrap
 from ultrafast.core._queue cimport Queues
-from ultrafast.core._region cimport Region, can_read, can_write
+from ultrafast.core._region cimport can_read, can_write
 from ultrafast.core._status cimport check
+from ultrafast.core._waiting cimport monotonic_ns, nanoseconds, set_spin, wait_for_message
 
 cdef enum:
     TAKE_MAX = 1024
-
-
-cdef int64_t monotonic_ns() noexcept nogil:
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return <int64_t>now.tv_sec * 1000000000 + now.tv_nsec
 
 
 @cython.final
@@ -38,9 +31,11 @@ cdef class Receiver:
         Of a region that was not attached read-only.
     index : int
         Of an open queue.
+    spin_us : float, optional
+        The longest look of `wait` before it sleeps; 0 for none.
     """
 
-    def __cinit__(self, Queues queues not None, uint32_t index):
+    def __cinit__(self, Queues queues not None, uint32_t index, spin_us=0):
         can_write(queues.region)
         if index >= queues._queues.count:
             check(_c.UF_INVALID, f"queue {index} of {queues._queues.count}")
@@ -49,6 +44,7 @@ cdef class Receiver:
         self.queues = queues
         self.index = index
         self._receiver.queue = index
+        set_spin(&self._spin, spin_us)
 
     def take(self, uint32_t max=32):
         """Up to `max` messages (at most 1024), urgent lanes first; an empty list when none are there.
@@ -136,12 +132,12 @@ cdef class Receiver:
         _c.uf_bell_drain_pipe(self.queues.region._pipe(self.index, True))
 
     def wait(self, timeout_s=None):
-        """Sleep until there is something to take or adopt.
+        """Look, then sleep, until there is something to take or adopt.
 
         Parameters
         ----------
         timeout_s : float, optional
-            The longest sleep; for ever without it.
+            The longest wait; for ever without it.
 
         Returns
         -------
@@ -153,35 +149,9 @@ cdef class Receiver:
         Waits: for a sender, without the interpreter's lock. Signal handlers run meanwhile; when one
         raises, the wait ends with its exception.
         """
-        cdef Region region = self.queues.region
-        cdef int64_t deadline = INT64_MAX
-        cdef int64_t left = INT64_MAX
-        cdef uint32_t armed
-        cdef int status
-        cdef void *bell
-        can_write(region)
-        if timeout_s is not None:
-            if not timeout_s < 1e9:
-                check(_c.UF_INVALID, f"a timeout of {timeout_s} s")
-            deadline = monotonic_ns() + <int64_t>(max(timeout_s, 0) * 1e9)
-        bell = _c.uf_queue_bell(self.queues._queues, self.index)
-        while True:
-            status = _c.uf_queue_arm(self.queues._queues, self.index, _c.UF_BELL_FUTEX, &armed)
-            if status == _c.UF_OK:
-                return True
-            if status != _c.UF_EMPTY:
-                check(status, f"queue {self.index}")
-            if timeout_s is not None:
-                left = deadline - monotonic_ns()
-            if left <= 0:
-                _c.uf_bell_disarm(bell)
-                return False
-            region._pins += 1
-            with nogil:
-                _c.uf_bell_sleep(bell, armed, <uint64_t>left)
-            region._pins -= 1
-            try:
-                PyErr_CheckSignals()
-            except BaseException:
-                _c.uf_bell_disarm(bell)
-                raise
+        cdef int64_t left = nanoseconds(timeout_s)
+        can_write(self.queues.region)
+        return wait_for_message(
+            self.queues, self.index, &self._spin,
+            INT64_MAX if left == INT64_MAX else monotonic_ns() + left, True
+        )

@@ -1,6 +1,7 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from ultrafast.core cimport _c
+from ultrafast.core._correlations cimport Correlations
 from ultrafast.core._queue cimport Queues
 
 cdef enum:
@@ -11,7 +12,7 @@ cdef class Sender:
     cdef readonly Queues queues        # strong
     cdef _c.uf_agents *_agents         # borrowed from the region, as the metrics
     cdef _c.uf_metrics *_metrics
-    cdef uint64_t _number              # the last one given
+    cdef Correlations _numbers         # strong; this process's, shared with its other senders
     cdef dict _lanes                   # of priorities by name
     cdef object _lane_of
     cdef object _encode

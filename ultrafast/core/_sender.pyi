@@ -2,6 +2,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, final
 
 from ultrafast.core._agents import Agents
+from ultrafast.core._correlations import Correlations
 from ultrafast.core._metrics import Metrics
 from ultrafast.core._queue import Queues
 
@@ -14,7 +15,7 @@ class Sender:
         queues: Queues,
         agents: Agents,
         metrics: Metrics,
-        first: int,
+        numbers: Correlations,
         kind: int,
         raw: int,
         encode: Callable[[Any], tuple[Any, int]],
@@ -25,7 +26,6 @@ class Sender:
     ) -> Sender: ...
     @property
     def queues(self) -> Queues: ...
-    def correlation(self) -> int: ...
     def send(
         self,
         sender: int,

@@ -9,13 +9,14 @@ cimport cython
 from cpython.bytes cimport PyBytes_CheckExact
 from cpython.mem cimport PyMem_Free, PyMem_Malloc
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from ultrafast.core cimport _c
 from ultrafast.core._agents cimport Agents
+from ultrafast.core._correlations cimport Correlations
 from ultrafast.core._metrics cimport Metrics
 from ultrafast.core._queue cimport Queues, refused
 from ultrafast.core._region cimport can_write
+from ultrafast.core._waiting cimport monotonic_ns
 
 import sys
 
@@ -28,22 +29,16 @@ cdef enum:
     NOWHERE = 0xFFFFFFFF
 
 
-cdef uint64_t monotonic_ns() noexcept nogil:
-    cdef timespec now
-    clock_gettime(CLOCK_MONOTONIC, &now)
-    return <uint64_t>now.tv_sec * 1000000000 + <uint64_t>now.tv_nsec
-
-
 @cython.final
 cdef class Sender:
-    """Sends messages to agents, and numbers the messages of this process.
+    """Sends messages to agents.
 
     Parameters
     ----------
     queues, agents, metrics : Queues, Agents, Metrics
         Of one region.
-    first : int
-        The number before the first one given.
+    numbers : Correlations
+        This process's.
     kind, raw : int
         Of the messages; of the codec of bytes as they are.
     encode : callable
@@ -60,23 +55,18 @@ cdef class Sender:
     """
 
     def __cinit__(self, Queues queues not None, Agents agents not None, Metrics metrics not None,
-                  uint64_t first, uint8_t kind, uint8_t raw, encode, dict lanes not None, lane_of,
-                  trace, tuple counters not None):
+                  Correlations numbers not None, uint8_t kind, uint8_t raw, encode,
+                  dict lanes not None, lane_of, trace, tuple counters not None):
         can_write(queues.region)
         self.queues = queues
         self._agents = agents._agents
         self._metrics = metrics._metrics
-        self._number = first
+        self._numbers = numbers
         self._kind, self._raw = kind, raw
         self._encode = encode
         self._modules, self._trace = sys.modules, trace
         self._lanes, self._lane_of = lanes, lane_of
         self._sent, self._refused = counters
-
-    def correlation(self):
-        """A number that no other message of the region carries."""
-        self._number += 1
-        return self._number
 
     def send(self, uint64_t sender, uint64_t receiver, body, priority, uint64_t sent_ns=0,
              uint32_t extra=0):
@@ -238,12 +228,12 @@ cdef class Sender:
         if status != _c.UF_OK:
             return status
         head = <_c.uf_message *>_c.uf_pool_block(self.queues._pool, handle[0])
-        self._number += 1
+        self._numbers._last += 1
         head.kind = self._kind
         head.lane = <uint8_t>lane
         head.sender = sender
         head.receiver = receiver
-        head.correlation = self._number
+        head.correlation = self._numbers._last
         head.sent_ns = sent_ns
         head.reply_queue = 0
         head.codec = codec

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["AgentInfo", "BlockCount", "Entry", "OwnerInfo", "Recovery"]
+__all__ = ["AgentInfo", "BlockCount", "Entry", "ItemInfo", "OwnerInfo", "Recovery"]
 
 
 class OwnerInfo(NamedTuple):
@@ -85,3 +85,19 @@ class AgentInfo(NamedTuple):
     touched_ns: int
     spawned_ns: int
     parent: int
+
+
+class ItemInfo(NamedTuple):
+    """What came beside a body that was taken from a queue."""
+
+    id: int
+    """Unique over the system."""
+    sender: int
+    """An agent's id, or 0."""
+    priority: int
+    """The lane, 0 first."""
+    attempt: int
+    """Deliveries before this one, which deaths cut short."""
+    redelivered: bool
+    sent_ns: int
+    """Intended send time, CLOCK_MONOTONIC."""

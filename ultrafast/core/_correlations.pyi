@@ -1,0 +1,6 @@
+from typing import final
+
+@final
+class Correlations:
+    def __new__(cls, last: int) -> Correlations: ...
+    def next(self) -> int: ...

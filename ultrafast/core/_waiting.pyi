@@ -1,0 +1,2 @@
+SPIN_US: int
+SPIN_US_MAX: int
