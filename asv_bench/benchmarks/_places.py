@@ -64,7 +64,7 @@ def system(workers: int) -> UltraFastAgentManager:
         Config(
             workers=workers,
             max_concurrent_agents=6_000,
-            shared_buffer_size=48 * MIB,
+            shared_buffer_size=56 * MIB,
             message_pool_size=20_000,
             memory_store_size=8 * MIB,
             max_processes=16,

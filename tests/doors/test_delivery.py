@@ -1,5 +1,6 @@
 """Sending to agents and handing them what comes: what is accepted, counted, given back."""
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from ultrafast.core import (
     Incoming,
     Message,
     Metrics,
+    Outlet,
     Queues,
     Receiver,
     Region,
@@ -60,7 +62,7 @@ class House:
         self.handover.seat(self.seats, Incoming, DATA, RAW, self.decode, self.ended, self.raised)
         self.first, self.second = self.agent(), self.agent()
 
-    def make_sender(self) -> Sender:
+    def make_sender(self, trace: bytes | None = None) -> Sender:
         def encode(body: Any) -> tuple[bytes, int]:
             if not isinstance(body, str):
                 raise errors.EncodeError(f"{body!r}")
@@ -71,8 +73,8 @@ class House:
 
         self.numbers = Correlations(self.queues.region.slot << 54)
         return Sender(
-            self.queues, self.agents, self.metrics, self.numbers, DATA, RAW, encode, {"low": 3},
-            lane_of, lambda: None, (SENT, REFUSED),
+            self.queues, self.agents, self.metrics, self.numbers, DATA, RAW, encode,
+            {"normal": 1, "low": 3}, lane_of, lambda: trace, (SENT, REFUSED),
         )  # fmt: skip
 
     def agent(self, worker: int | None = None, limit: int = NO_LIMIT) -> int:
@@ -398,3 +400,71 @@ def test_a_look_ends_when_something_came_or_the_time_is_over(house: House) -> No
     assert not house.receiver.look(0) and not house.receiver.look(1000)
     house.sender.send(0, house.first, b"", "low")
     assert house.receiver.look(0)
+
+
+def test_what_a_handler_keeps_of_a_message_stays_that_messages(house: House) -> None:
+    kept: list[Any] = []
+
+    def keep_every_third(message: Any) -> None:
+        if len(house.seen(house.first)) % 3 == 0:
+            kept.append(message)
+
+    house.seats[house.first].agent.do = keep_every_third
+    for n in range(30):
+        assert house.sender.send(n, house.first, b"%d" % n, "low")
+        assert n % 4 or house.hand_out()
+    assert house.hand_out()
+    wanted = range(2, 30, 3)
+    assert [message.body for message in kept] == [b"%d" % n for n in wanted]
+    assert [message.sender for message in kept] == list(wanted)
+
+
+def test_no_message_shows_the_body_of_one_before(house: House) -> None:
+    def look_at_some(message: Any) -> None:
+        if message.sender % 2:
+            bodies.append((message.sender, message.body))
+
+    bodies: list[tuple[int, Any]] = []
+    agent = house.seats[house.first].agent
+    agent.on_message = look_at_some
+    for n in range(12):
+        assert house.sender.send(n, house.first, b"%d" % n, "low")
+    assert house.hand_out()
+    assert bodies == [(n, b"%d" % n) for n in range(1, 12, 2)]
+
+
+def test_a_trace_is_asked_for_as_soon_as_there_may_be_one(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def traced() -> bool:
+        assert house.sender.send(0, house.first, b"", "low")
+        (message,) = house.receiver.take(2)
+        found = message.trace is not None
+        message.release()
+        return found
+
+    house.sender = house.make_sender(bytes(range(TRACE_BYTES)))
+    monkeypatch.delitem(sys.modules, "opentelemetry.trace", raising=False)
+    assert not traced() and not traced()
+    monkeypatch.setitem(sys.modules, "opentelemetry.trace", sys)
+    assert traced() and traced()
+    # As many modules as before: it is noticed all the same, some messages later.
+    monkeypatch.delitem(sys.modules, "opentelemetry.trace")
+    monkeypatch.setitem(sys.modules, "another module", sys)
+    assert [traced() for _ in range(300)].count(False) > 0
+
+
+def test_an_outlet_sends_in_its_agents_name(house: House) -> None:
+    outlet = Outlet(house.sender, house.second, lambda ttl_s: round(ttl_s * 1000))
+    assert outlet.send_nowait(house.first, b"plain")
+    assert outlet.send_nowait(house.first, b"dated", priority="low", sent_ns=5, ttl_s=2)
+    assert outlet.send_many_nowait([(house.first, b"one"), (house.first, b"two")]) == [True] * 2
+    messages = house.receiver.take(9)
+    assert [message.tobytes() for message in messages] == [b"plain", b"one", b"two", b"dated"]
+    assert {message.sender for message in messages} == {house.second}
+    assert [message.extra for message in messages] == [0, 0, 0, 2000]
+    assert [message.lane for message in messages] == [1, 1, 1, 3] and messages[3].sent_ns == 5
+    with pytest.raises(ValueError):
+        outlet.send_nowait(house.first, b"", priority="no priority")
+    with pytest.raises(TypeError):
+        Outlet.__new__(Outlet).send_nowait(house.first, b"")

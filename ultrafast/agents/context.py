@@ -19,9 +19,9 @@ from ultrafast.bus.deadletters import DeadLetter
 from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.events import EnhancedEventBus
 from ultrafast.bus.subscription import Publication, Subscription, WhenFull
-from ultrafast.bus.wire import Kind
+from ultrafast.bus.wire import Kind, ttl_ms_of
 from ultrafast.bus.workqueue import WorkQueue
-from ultrafast.core import Loan, now_ns
+from ultrafast.core import Loan, Outlet, now_ns
 from ultrafast.errors import UltrafastError
 from ultrafast.executor.executor import failed_result
 from ultrafast.executor.profiles import Profile
@@ -285,7 +285,7 @@ class SystemContext:
         return list(await asyncio.gather(*(one(agent_id, task) for agent_id, task in items)))
 
 
-class Context:
+class Context(Outlet):
     """What an agent can do: everything of `SystemContext`, in its own name.
 
     Parameters
@@ -297,11 +297,19 @@ class Context:
     ----------
     system : SystemContext
         The same without a name.
+
+    Methods
+    -------
+    send_nowait(receiver, body, *, priority="normal", sent_ns=0, ttl_s=None) : bool
+        Send from any thread of the worker; see `UltraFastCommunicationBus.send_nowait`.
+    send_many_nowait(items, *, priority="normal") : list of bool
+        Send (receiver, body) pairs; see `UltraFastCommunicationBus.send_many_nowait`.
     """
 
     __slots__ = ("_agent_id", "_host", "system")
 
     def __init__(self, system: SystemContext, host: AgentHost, agent_id: int) -> None:
+        super().__init__(host.sender, agent_id, ttl_ms_of)
         self.system = system
         self._host = host
         self._agent_id = agent_id
@@ -315,20 +323,6 @@ class Context:
     def events(self) -> EnhancedEventBus:
         """The event bus of this worker; it is joined to those of all other processes."""
         return self.system.events
-
-    def send_nowait(
-        self,
-        receiver: int,
-        body: Any,
-        *,
-        priority: str | int = "normal",
-        sent_ns: int = 0,
-        ttl_s: float | None = None,
-    ) -> bool:
-        """Send from any thread of the worker; see `UltraFastCommunicationBus.send_nowait`."""
-        return self.system.bus.send_nowait(
-            self._agent_id, receiver, body, priority=priority, sent_ns=sent_ns, ttl_s=ttl_s
-        )
 
     async def send(
         self,

@@ -72,6 +72,7 @@ class AgentHost:
     ) -> None:
         self._system = system
         self._endpoint = endpoint
+        self.sender = endpoint.sender
         self._agents = endpoint.agents
         self._metrics = endpoint.metrics
         self._make_executor = executor

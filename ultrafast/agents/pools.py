@@ -91,6 +91,8 @@ class PoolKeeper:
 
     def states(self) -> dict[str, PoolState]:
         """The pools, as the records say."""
+        if not self._pools:
+            return {}  # spares the pass over all records
         tally = self._endpoint.agents.tally()
         states = {}
         for name, pool in self._pools.items():

@@ -25,7 +25,7 @@ from ultrafast.core._metrics import Metrics, bucket_upper
 from ultrafast.core._queue import Queues
 from ultrafast.core._receiver import Receiver
 from ultrafast.core._region import Region, now_ns, region_bytes
-from ultrafast.core._sender import Sender
+from ultrafast.core._sender import Outlet, Sender
 from ultrafast.core._share import share
 from ultrafast.core._table import Table
 from ultrafast.core.answers import AgentInfo, BlockCount, Entry, OwnerInfo, Recovery
@@ -42,6 +42,7 @@ __all__ = [
     "Loan",
     "Message",
     "Metrics",
+    "Outlet",
     "OwnerInfo",
     "Queues",
     "Receiver",

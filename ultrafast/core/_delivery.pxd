@@ -28,6 +28,7 @@ cdef class Handover:
     cdef object _other
     cdef object _ended
     cdef object _raised
+    cdef Incoming _spare               # one that nobody else has, to be used again; or None
     cdef list _batch
     cdef Py_ssize_t _at                # the first of the batch not yet handed out
     cdef uint8_t _kind
@@ -37,4 +38,5 @@ cdef class Handover:
     cdef uint32_t _near                # histograms
     cdef uint32_t _far
 
+    cdef Incoming _of(self, Message message)
     cdef int _plain(self, Seat seat, Message message, uint64_t now_ns) except -1

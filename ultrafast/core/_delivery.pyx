@@ -9,6 +9,7 @@ wait. Anything else it gives to whom its maker named; it decides nothing about i
 
 cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.ref cimport Py_REFCNT
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
@@ -168,11 +169,20 @@ cdef class Handover:
         self._seats, self._incoming, self._decode = seats, incoming, decode
         self._kind, self._raw = kind, raw
         self._ended, self._raised = ended, raised
+        self._spare = None  # it may be of another type
 
     def incoming(self, Message message not None):
         """What a handler sees of a message."""
-        cdef type kind = self._incoming
-        cdef Incoming made = <Incoming>kind.__new__(kind)
+        return self._of(message)
+
+    cdef Incoming _of(self, Message message):
+        cdef Incoming made = self._spare
+        cdef type kind
+        if made is None:
+            kind = self._incoming
+            made = <Incoming>kind.__new__(kind)
+        else:
+            self._spare = None
         made._message = message
         made._by = self
         return made
@@ -235,6 +245,7 @@ cdef class Handover:
 
     cdef int _plain(self, Seat seat, Message message, uint64_t now_ns) except -1:
         cdef int64_t taken = <int64_t>(now_ns - message.sent_ns)
+        cdef Incoming incoming
         cdef object outcome
         can_write(self.region)
         _c.uf_hist_record(
@@ -243,8 +254,9 @@ cdef class Handover:
             else self._far,
             <uint64_t>taken if taken > 0 else 0,
         )
+        incoming = self._of(message)
         try:
-            outcome = seat.agent.on_message(self.incoming(message))
+            outcome = seat.agent.on_message(incoming)
         except BaseException as error:
             self._raised(seat, message, error)
             return 0
@@ -260,4 +272,9 @@ cdef class Handover:
                 message.release()
             else:
                 message._give()
+        if Py_REFCNT(incoming) == 1 and type(incoming) is self._incoming:
+            # The handler did not keep it, and making another one costs more than all else here.
+            incoming._message = incoming._body = incoming._by = None
+            incoming._read = False
+            self._spare = incoming
         return 0

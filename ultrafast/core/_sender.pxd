@@ -17,12 +17,17 @@ cdef class Sender:
     cdef object _lane_of
     cdef object _encode
     cdef dict _modules                 # sys.modules
+    cdef Py_ssize_t _modules_then      # how many there were at the last look whether to ask `_trace`
+    cdef uint32_t _unlooked            # sends since then
+    cdef bint _asks                    # what it showed
     cdef object _trace
     cdef uint8_t _kind
     cdef uint8_t _raw                  # the codec of bytes as they are
     cdef uint32_t _sent                # counters
     cdef uint32_t _refused
 
+    cdef object _send(self, uint64_t sender, uint64_t receiver, object body, object priority,
+                      uint64_t sent_ns, uint32_t extra)
     cdef uint32_t _lane(self, object priority) except? 0xFFFFFFFF
     cdef bytes _traced(self)
     cdef int _route(self, uint64_t receiver, uint32_t *worker) except? -1
@@ -32,3 +37,10 @@ cdef class Sender:
     cdef Py_ssize_t _push(self, uint32_t worker, uint32_t lane, uint32_t *handles,
                           uint32_t count, object payload, list ready,
                           Py_ssize_t begin) except? -1
+
+cdef class Outlet:
+    cdef Sender _sender
+    cdef uint64_t _agent
+    cdef object _ttl_ms_of
+
+    cdef Sender _sound(self)

@@ -38,3 +38,20 @@ class Sender:
     def send_many(
         self, sender: int, items: Sequence[tuple[int, Any]], priority: str | int
     ) -> list[bool]: ...
+
+class Outlet:
+    def __init__(
+        self, sender: Sender, agent: int, ttl_ms_of: Callable[[float | None], int]
+    ) -> None: ...
+    def send_nowait(
+        self,
+        receiver: int,
+        body: Any,
+        *,
+        priority: str | int = "normal",
+        sent_ns: int = 0,
+        ttl_s: float | None = None,
+    ) -> bool: ...
+    def send_many_nowait(
+        self, items: Sequence[tuple[int, Any]], *, priority: str | int = "normal"
+    ) -> list[bool]: ...

@@ -26,6 +26,7 @@ ORIGIN_SHIFT = ORIGIN_BITS
 
 cdef enum:
     RUN = 256
+    UNLOOKED = 256
     NOWHERE = 0xFFFFFFFF
 
 
@@ -93,6 +94,10 @@ cdef class Sender:
         AgentGone, MessageTooBig
             And what `encode` and `lane_of` raise. Nothing was sent or counted.
         """
+        return self._send(sender, receiver, body, priority, sent_ns, extra)
+
+    cdef object _send(self, uint64_t sender, uint64_t receiver, object body, object priority,
+                      uint64_t sent_ns, uint32_t extra):
         cdef uint32_t lane = self._lane(priority)
         cdef uint32_t worker = 0
         cdef uint32_t handle = 0
@@ -208,7 +213,12 @@ cdef class Sender:
         return self._lane_of(priority) if lane is None else lane
 
     cdef bytes _traced(self):
-        return self._trace() if "opentelemetry.trace" in self._modules else None
+        # Importing it brings more modules than this; the count spares most sends the search.
+        self._unlooked += 1
+        if len(self._modules) != self._modules_then or self._unlooked >= UNLOOKED:
+            self._unlooked, self._modules_then = 0, len(self._modules)
+            self._asks = "opentelemetry.trace" in self._modules
+        return self._trace() if self._asks else None
 
     cdef int _route(self, uint64_t receiver, uint32_t *worker) except? -1:
         """Where its receiver lives: OK, or FULL when its mailbox is."""
@@ -263,3 +273,34 @@ cdef class Sender:
         elif bell & 3:
             self.queues.region._ring(worker, bell)
         return sent
+
+
+cdef class Outlet:
+    """Sends in one agent's name, which may be done from any thread of its process.
+
+    Parameters
+    ----------
+    sender : Sender
+    agent : int
+        Its id.
+    ttl_ms_of : callable
+        What travels beside a message for its `ttl_s`.
+    """
+
+    def __init__(self, Sender sender not None, uint64_t agent, ttl_ms_of):
+        self._sender, self._agent, self._ttl_ms_of = sender, agent, ttl_ms_of
+
+    cdef Sender _sound(self):
+        if self._sender is None:
+            raise TypeError("whoever sends was not told by what")
+        return self._sender
+
+    def send_nowait(self, uint64_t receiver, body, *, priority="normal", uint64_t sent_ns=0,
+                    ttl_s=None):
+        """Send from any thread of the worker; see `UltraFastCommunicationBus.send_nowait`."""
+        return self._sound()._send(self._agent, receiver, body, priority, sent_ns,
+                                   0 if ttl_s is None else self._ttl_ms_of(ttl_s))
+
+    def send_many_nowait(self, items, *, priority="normal"):
+        """Send (receiver, body) pairs; see `UltraFastCommunicationBus.send_many_nowait`."""
+        return self._sound().send_many(self._agent, items, priority)
