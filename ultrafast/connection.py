@@ -9,18 +9,22 @@ from __future__ import annotations
 import os
 import threading
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ultrafast.bus.deadletters import DeadLetters
+from ultrafast.bus.loans import lend, lend_array
 from ultrafast.bus.outpost import Outpost
 from ultrafast.bus.queuereceiver import QueueReceiver
 from ultrafast.bus.wire import Reason
 from ultrafast.bus.workqueue import WorkQueue, WorkQueues
-from ultrafast.core import Message, Region
+from ultrafast.core import Loan, Message, Region
 from ultrafast.core._region import ROLE_CLIENT
 from ultrafast.core.leftovers import region_path
 from ultrafast.metric_names import Counter
 from ultrafast.settings import decode_config
+
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = ["Connection", "connect"]
 
@@ -103,6 +107,37 @@ class Connection:
         """
         return self.queue(queue).put_blocking(body, timeout_s, priority=priority, ttl_s=ttl_s)
 
+    def loan(self, nbytes: int) -> Loan:
+        """Memory to write an item into, which is then put without a copy.
+
+        Parameters
+        ----------
+        nbytes : int
+
+        Returns
+        -------
+        Loan
+            Its `view` is writable. Given to `send`, it arrives as a read-only memoryview.
+
+        Raises
+        ------
+        PoolExhausted, MessageTooBig
+            There is no block of that size free, or none at all.
+        """
+        return lend(self._outpost.queues, nbytes)
+
+    def loan_array(
+        self, shape: int | tuple[int, ...], dtype: Any
+    ) -> np.ndarray[Any, np.dtype[Any]]:
+        """An array to write in place, which is then put without a copy; as `loan`.
+
+        Parameters
+        ----------
+        shape : int or tuple of int
+        dtype : dtype-like
+        """
+        return lend_array(self._outpost.queues, shape, dtype)
+
     def recv(self, queue: str, timeout_s: float | None = None) -> Any:
         """Take the next item of a named queue; what this thread took from it before is done with.
 
@@ -139,7 +174,7 @@ class Connection:
         Raises
         ------
         BufferError
-            Another thread waits in `send` or `recv`.
+            Another thread waits in `send` or `recv`, or an array or a view of a loan lives.
         """
         if self._region.closed:
             return

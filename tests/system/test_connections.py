@@ -129,12 +129,15 @@ def test_a_poisonous_item_ends_as_a_dead_letter() -> None:
             process = worker(m.name, die_at="deadly")
             await asyncio.get_running_loop().run_in_executor(None, process.wait, PATIENCE_S)
             assert process.returncode == -9
-        # Not earlier: it would end the one who is to die, before the dead one's is mended.
-        assert m.queue("in").put_nowait(b"end")
         process = worker(m.name, die_at="deadly")
+        async with asyncio.timeout(PATIENCE_S):
+            while not (letters := m.dead_letters()):
+                await asyncio.sleep(0.01)
+        assert [each.reason for each in letters] == ["poisonous"]
+        # Not earlier: whoever is to have the deadly one would end before its last taker is mended.
+        assert m.queue("in").put_nowait(b"end")
         await asyncio.get_running_loop().run_in_executor(None, process.wait, PATIENCE_S)
         assert process.returncode == 0
-        assert [each.reason for each in m.dead_letters()] == ["poisonous"]
 
     run(body, max_redeliveries=1)
 
@@ -217,3 +220,33 @@ def test_there_is_nothing_to_connect_to() -> None:
 def test_a_spin_that_is_none(spin_us: Any) -> None:
     with pytest.raises(errors.ConfigError, match="spin_us is"):
         uf.Config(spin_us=spin_us)
+
+
+def test_a_loan_is_read_where_it_was_written_and_kept_by_its_view() -> None:
+    async def body(m: uf.UltraFastAgentManager) -> None:
+        with uf.connect(m.name) as bus, m.queue("work").receiver() as receiver:
+            loan = bus.loan(100_000)
+            with loan.view as view:
+                view[:] = bytes(range(250)) * 400
+            array = bus.loan_array((2, 3), "f8")
+            array[:] = 1.5
+            assert bus.send("work", loan) and bus.send("work", array)
+            with pytest.raises(errors.InvalidArgument, match="sent"):
+                bus.send("work", loan)
+            lent = receiver.get(10)
+            assert type(lent) is memoryview and lent.readonly and lent.nbytes == 100_000
+            got = receiver.get(10)  # done with the first, whose view lives on
+            assert got.tolist() == [[1.5] * 3] * 2
+            del got, array  # they see the region, which is to be left
+            assert m.queue("work").put_nowait(b"another")
+            assert receiver.get(10) == b"another"
+            assert lent == bytes(range(250)) * 400
+            lent.release()
+            assert bus.send("work", bus.loan(0))
+            with receiver.get(10) as empty:
+                assert empty.nbytes == 0
+            receiver.done()
+        sent, accounted = accounts(m)
+        assert (sent, accounted) == (4, 4)
+
+    run(body)

@@ -61,8 +61,9 @@ class QueueReceiver(PlainReceiver):
     -----
     Threads: one at a time; each has its own receiver. Waits: `get` and `get_many`, looking for
     `spin_us` at most before they sleep. Order: of one sender and priority, as it was put; what is
-    put back goes to the end. A body of None looks as nothing does to `get_nowait`; give it another
-    `default`.
+    put back goes to the end. A loan comes as a read-only view of where it was written, which keeps
+    its memory until the last view has gone. A body of None looks as nothing does to `get_nowait`;
+    give it another `default`.
     """
 
     name: str
@@ -88,6 +89,7 @@ class QueueReceiver(PlainReceiver):
             max_batch=max_batch,
             kind=Kind.WORK,
             raw=codec.RAW,
+            view=codec.VIEW,
             delivered=Counter.DELIVERED,
             redelivered=Counter.REDELIVERED,
             spin_us=endpoint.spin_us if spin_us is None else spin_us,
@@ -100,7 +102,7 @@ class QueueReceiver(PlainReceiver):
             self._bury(message, Reason.POISONOUS)
         else:
             try:
-                return codec.decode(message.tobytes(), message.codec)
+                return codec.decode(message.payload, message.codec, in_place=True)
             except DecodeError:
                 self._bury(message, Reason.UNREADABLE)
         return SKIP

@@ -14,6 +14,7 @@ cdef class PlainReceiver:
     cdef _c.uf_receiver _receiver
     cdef uint8_t _kind                 # of messages that are handed out here
     cdef uint8_t _raw                  # the codec of bytes as they are
+    cdef int _view                     # the codec of lent bytes
     cdef uint32_t _delivered           # counters
     cdef uint32_t _redelivered
     cdef uint32_t _ahead               # messages that `get` takes at once
@@ -30,4 +31,5 @@ cdef class PlainReceiver:
     cdef int _settle(self) except -1
     cdef uint32_t _refill(self, uint32_t want) except? 0xFFFFFFFF
     cdef object _take_next(self)
+    cdef object _lent(self, uint32_t place)
     cdef object _unusual(self, uint32_t place)

@@ -29,6 +29,7 @@ class PlainReceiver:
         raw: int,
         delivered: int,
         redelivered: int,
+        view: int = -1,
         spin_us: float | None = None,
     ) -> None: ...
     def _made(self, message: Message) -> Any: ...

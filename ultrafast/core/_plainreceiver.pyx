@@ -9,6 +9,7 @@ else goes to the subclass as a `Message`.
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.memoryview cimport PyMemoryView_FromObject
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t
 from libc.string cimport memset
 
@@ -65,8 +66,9 @@ cdef class PlainReceiver:
 
     def _open(self, Queues queues not None, uint32_t index, Metrics metrics not None, *,
               uint32_t max_batch, uint8_t kind, uint8_t raw, uint32_t delivered,
-              uint32_t redelivered, spin_us=None):
-        """Use this queue; `delivered` and `redelivered` are the counters."""
+              uint32_t redelivered, int view=-1, spin_us=None):
+        """Use this queue; `delivered` and `redelivered` are the counters, `view` is the codec of
+        bytes that are handed out where they lie."""
         can_write(queues.region)
         if index >= queues._queues.count:
             check(_c.UF_INVALID, f"queue {index} of {queues._queues.count}")
@@ -79,6 +81,7 @@ cdef class PlainReceiver:
         self._ahead = max_batch
         self._kind = kind
         self._raw = raw
+        self._view = view
         self._delivered = delivered
         self._redelivered = redelivered
         self._queues = queues
@@ -246,6 +249,7 @@ cdef class PlainReceiver:
         """What was handed out is done with."""
         cdef uint32_t place, handle
         cdef uint32_t count = 0
+        cdef Message message
         if self._first == self._next:
             return 0
         for place in range(self._first, self._next):
@@ -260,7 +264,7 @@ cdef class PlainReceiver:
             odd, self._odd = self._odd, []
             for message in odd:
                 count += 1
-                if message.redelivered:
+                if message.flags & _c.UF_MESSAGE_REDELIVERED:
                     _c.uf_counter_add(self._metrics._metrics, self._redelivered, 1)
                 message.release()
         _c.uf_counter_add(self._metrics._metrics, self._delivered, count)
@@ -288,14 +292,26 @@ cdef class PlainReceiver:
         cdef _c.uf_message *head = <_c.uf_message *>_c.uf_pool_block(self._queues._pool, handle)
         cdef uint32_t count = head.payload_bytes  # once: another process may write over it
         cdef object body
-        if (head.kind != self._kind or head.codec != self._raw or head.attempt != 0
-                or head.flags != 0 or head.extra != 0
+        if (head.kind != self._kind or head.attempt != 0 or head.flags != 0 or head.extra != 0
                 or count > _c.uf_pool_room(self._queues._pool, handle)):
+            return self._unusual(self._next)
+        if head.codec == self._view:
+            return self._lent(self._next)
+        if head.codec != self._raw:
             return self._unusual(self._next)
         body = PyBytes_FromStringAndSize(NULL, count)
         copy(self._queues.region, PyBytes_AS_STRING(body), <char *>head + _c.UF_BLOCK_HEAD, count)
         self._next += 1
         return body
+
+    cdef object _lent(self, uint32_t place):
+        """A view of what its sender wrote in place."""
+        cdef Message message = wrap(self._queues, self._handles[place], self._receiver.queue)
+        self._queues.region._held -= 1  # it counts as the message's from here on
+        self._handles[place] = ODD
+        self._odd.append(message)
+        self._next = place + 1
+        return PyMemoryView_FromObject(message)
 
     cdef object _unusual(self, uint32_t place):
         """The body of a message that is not plain, by way of the subclass."""

@@ -11,6 +11,7 @@ from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
 
 from ultrafast.core cimport _c
 from ultrafast.core._correlations cimport Correlations
+from ultrafast.core._loan cimport Loan
 from ultrafast.core._metrics cimport Metrics
 from ultrafast.core._pool cimport largest_payload
 from ultrafast.core._queue cimport Queues, refused
@@ -26,6 +27,8 @@ from ultrafast import errors
 
 cdef enum:
     BATCH = 256
+    # Copied before the receiver sees the first of it: more would leave the caches on the way.
+    BATCH_BYTES = 131072
     NAP_FIRST_NS = 50000
     NAP_LAST_NS = 1000000
 
@@ -71,7 +74,7 @@ cdef class PlainSender:
         Parameters
         ----------
         body : object
-            Anything `ultrafast.codec` encodes. Bytes take the shortest way.
+            Anything `ultrafast.codec` encodes. Bytes and loans take the shortest way.
         priority : str or int
         ttl_s : float, optional
             When no consumer comes to it in time it becomes a dead letter.
@@ -91,6 +94,8 @@ cdef class PlainSender:
             _c.uf_counter_add(self._metrics._metrics, self._sent, 1)
             _c.uf_counter_add(self._metrics._metrics, self._refused, 1)
             return False
+        if type(body) is Loan and priority is _NORMAL and ttl_s is None and sender is None:
+            return self._post(body, (<Loan>body).codec, self._lane, 0, 0, 0.0)
         return self._put(body, priority, ttl_s, sender, 0.0)
 
     def put_blocking(self, body, timeout_s=None, *, priority=_NORMAL, ttl_s=None, sender=None):
@@ -281,11 +286,15 @@ cdef class PlainSender:
         cdef Py_ssize_t at = start
         cdef Py_ssize_t total = len(payloads)
         cdef int64_t now = monotonic_ns()
+        cdef Py_ssize_t room
         cdef bytes trace = self._traced()
+        cdef bint short
         cdef int status = _c.UF_OK
         while at < total:
             taken = 0
-            while taken < BATCH and at + taken < total and status == _c.UF_OK:
+            room = BATCH_BYTES
+            while taken < BATCH and at + taken < total and room > 0 and status == _c.UF_OK:
+                room -= len(payloads[at + taken])
                 status = self._block(
                     payloads[at + taken], self._raw if codecs is None else codecs[at + taken],
                     lane, ttl_ms, sender, now, trace, &handles[taken]
@@ -293,15 +302,15 @@ cdef class PlainSender:
                 taken += status == _c.UF_OK
             if taken == 0:
                 break
+            short = status != _c.UF_OK
             status = self._push(lane, handles, taken)
             sent = <uint32_t>status if status > 0 else 0
             for each in range(sent, taken):
                 self._queues._give_back(payloads[at + each], handles[each])
             if sent == 0:
                 refused(status, self.index, lane)
-                break
             at += sent
-            if sent < BATCH:
+            if sent < taken or short:
                 break
             status = _c.UF_OK
         return at - start

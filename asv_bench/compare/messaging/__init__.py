@@ -19,14 +19,14 @@ from ..teams import TeamFailed
 from .ends import Contestant
 from .iceoryx import Iceoryx
 from .others import FasterFifo, ZeroMQ
-from .ours import CoreQueues, SharedQueue
+from .ours import NamedQueues, SharedQueue
 from .scenarios import SCENARIOS, Pace, Scenario, Team, team
 from .standard import BareSockets, StandardPipe, StandardQueue
 
 __all__ = ["CONTESTANTS", "NAMES", "OURS", "SCENARIO_KEYS", "run"]
 
 CONTESTANTS: tuple[type[Contestant], ...] = (
-    CoreQueues,
+    NamedQueues,
     SharedQueue,
     BareSockets,
     StandardPipe,
@@ -134,6 +134,8 @@ def _outcome(
     failed: dict[str, str] = {}
     for name, each in teams.items():
         if scenario.spin and not each.contestant.polls:
+            continue
+        if scenario.in_place and not each.contestant.lends:
             continue
         try:
             count = each.fitting(scenario, pace)

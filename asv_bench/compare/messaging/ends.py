@@ -65,6 +65,14 @@ class End:
         """Get so many messages, as many at once as there are; the last one's bytes."""
         raise NotImplementedError
 
+    def send_in_place(self, mark: bytes, payload_bytes: int, count: int) -> None:
+        """Hand over memory of that size with the mark at its start, so often; if it lends."""
+        raise NotImplementedError
+
+    def receive_in_place(self, count: int, mark_bytes: int) -> bytes:
+        """Look at so many messages where they lie; the start of the last one."""
+        raise NotImplementedError
+
     def close(self) -> None:
         """Let go of what the end holds."""
 
@@ -82,6 +90,8 @@ class Contestant(ABC):
         Whether its ends have `poll`.
     batch_senders : int
         How many may hand over batches at a time; 0: it has no batches.
+    lends : bool
+        Whether messages can be written and read where they lie.
     """
 
     name: ClassVar[str]
@@ -89,6 +99,7 @@ class Contestant(ABC):
     how: ClassVar[str]
     polls: ClassVar[bool]
     batch_senders: ClassVar[int]
+    lends: ClassVar[bool] = False
 
     @classmethod
     @abstractmethod

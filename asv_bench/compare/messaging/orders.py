@@ -9,10 +9,28 @@ from typing import Any
 from ..teams import now_ns
 from .ends import BATCH, End
 
-__all__ = ["PATTERN", "answer_trips", "flow_in", "flow_out", "paced_in", "paced_out", "trips"]
+__all__ = [
+    "BATCHES",
+    "IN_PLACE",
+    "MARK_BYTES",
+    "ONE_BY_ONE",
+    "PATTERN",
+    "answer_trips",
+    "flow_in",
+    "flow_out",
+    "paced_in",
+    "paced_out",
+    "trips",
+]
 
 PATTERN = bytes(range(256)) * 256
 """Payloads are the beginning of it."""
+
+ONE_BY_ONE, BATCHES, IN_PLACE = "one by one", "batches", "in place"
+"""Ways of a flow."""
+
+MARK_BYTES = 8
+"""What is written and read of a message in place."""
 
 _STAMP = struct.Struct("=q")
 _SLEEP_LATE_NS = 80_000  # a sleep ends about so late; the rest is waited for awake
@@ -64,25 +82,33 @@ def answer_trips(end: End, count: int, spin: bool) -> None:
         put(get())
 
 
-def flow_out(end: End, start_ns: int, count: int, payload_bytes: int, batches: bool) -> int:
+def flow_out(end: End, start_ns: int, count: int, payload_bytes: int, way: str) -> int:
     """Put as fast as they are taken; when the first was put."""
     payload = PATTERN[:payload_bytes]
     if (left := start_ns - now_ns()) > 0:
         time.sleep(left / 1e9)
     begun = now_ns()
-    if batches:
+    if way == IN_PLACE:
+        end.send_in_place(payload[:MARK_BYTES], payload_bytes, count)
+    elif way == BATCHES:
         end.send_batches([payload] * BATCH, count // BATCH)
     else:
         end.send_all(payload, count)
     return begun
 
 
-def flow_in(end: End, count: int, payload_bytes: int, batches: bool) -> int:
+def flow_in(end: End, count: int, payload_bytes: int, way: str) -> int:
     """Get so many; when the last one's bytes were here."""
-    receive = end.receive_batches if batches else end.receive_all
-    data = receive(count, payload_bytes)
+    wanted = PATTERN[:payload_bytes]
+    if way == IN_PLACE:
+        wanted = PATTERN[:MARK_BYTES]
+        data: Any = end.receive_in_place(count, MARK_BYTES)
+    elif way == BATCHES:
+        data = end.receive_batches(count, payload_bytes)
+    else:
+        data = end.receive_all(count, payload_bytes)
     ended = now_ns()
-    _check(data, PATTERN[:payload_bytes])
+    _check(data, wanted)
     return ended
 
 

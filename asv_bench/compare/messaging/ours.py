@@ -1,4 +1,4 @@
-"""ultrafast's ways: the queues of a region through the doors of the core, and `ultrafast.Queue`."""
+"""ultrafast's ways: named queues of a system, and `ultrafast.Queue`."""
 
 from __future__ import annotations
 
@@ -9,117 +9,88 @@ from itertools import repeat
 from typing import TypeAlias
 
 import ultrafast
-from ultrafast.core import Queues, Receiver, Region, Sizes
-from ultrafast.core._region import ROLE_CLIENT
+from ultrafast.core import Region
 from ultrafast.core.leftovers import region_path, remove_region
+from ultrafast.errors import PoolExhausted
+from ultrafast.settings import encode_config
+from ultrafast.sizing import region_sizes
 
 from .ends import BATCH, Contestant, End
 
-__all__ = ["CoreQueues", "SharedQueue"]
+__all__ = ["NamedQueues", "SharedQueue"]
 
-_LANE = 2  # neither urgent nor a low one
 _CAPACITY = 1_024
 _WAIT_S = 60.0
-_SIZES = Sizes(
-    owners=16,
-    buckets=1_024,
-    extensions=256,
-    queues=8,
-    queue_capacity=_CAPACITY,
-    agents=64,
-    shards=2,
-    message_blocks=((256, 8_192), (2_048, 4_096), (65_600, 512)),
-    value_blocks=((256, 64),),
-)
+_CONFIG = ultrafast.Config(workers=0)
 
 
-class _CoreEnd(End):
-    """Attached to the region; sends to one queue, takes from another."""
+class _NamedEnd(End):
+    """A connection that puts into one named queue and takes from another."""
 
     def __init__(self, path: str, outward: str, inward: str) -> None:
-        self._region = Region.attach(path, ROLE_CLIENT)
-        self._queues = Queues(self._region)
-        self._outward = self._queues.open(outward)
-        self._receiver = Receiver(self._queues, self._queues.open(inward))
-
-    def put(self, data: bytes) -> None:
-        while self._queues.send(self._outward, _LANE, data):
-            os.sched_yield()
-
-    def get(self) -> bytes:
-        while not (taken := self._receiver.take(1)):
-            self._receiver.wait(_WAIT_S)
-        message = taken[0]
-        data = message.tobytes()
-        message.release()
-        return data
-
-    def poll(self) -> bytes | None:
-        taken = self._receiver.take(1)
-        if not taken:
-            return None
-        message = taken[0]
-        data = message.tobytes()
-        message.release()
-        return data
-
-    def send_all(self, payload: bytes, count: int) -> None:
-        send, outward, lane = self._queues.send, self._outward, _LANE
-        for _ in repeat(None, count):
-            while send(outward, lane, payload):
-                os.sched_yield()
-
-    def receive_all(self, count: int, payload_bytes: int) -> bytes:
-        take, wait = self._receiver.take, self._receiver.wait
-        data = b""
-        while count:
-            taken = take(1)
-            if not taken:
-                wait(_WAIT_S)
-                continue
-            message = taken[0]
-            data = message.tobytes()
-            message.release()
-            count -= 1
-        return data
+        self._bus = ultrafast.connect(path)
+        self._queue = self._bus.queue(outward)
+        self._receiver = self._bus.queue(inward).receiver(BATCH)
+        self.put = self._queue.put_blocking
+        self.get = self._receiver.get
+        self.poll = self._receiver.get_nowait
 
     def send_batches(self, payloads: Sequence[bytes], times: int) -> None:
-        send, outward, lane = self._queues.send_batch, self._outward, _LANE
+        put_many, count = self._queue.put_many_blocking, len(payloads)
         for _ in repeat(None, times):
-            items = [(payload, 0, 0, 0, 0, 0, 0, 0, 0, 0) for payload in payloads]
-            sent = send(outward, lane, items)
-            while sent < len(items):
-                os.sched_yield()
-                sent += send(outward, lane, items[sent:])
+            if put_many(payloads, _WAIT_S) != count:
+                raise TimeoutError(f"no room for {_WAIT_S:g} s")
 
     def receive_batches(self, count: int, payload_bytes: int) -> bytes:
-        take, wait = self._receiver.take, self._receiver.wait
-        data = b""
+        get_many = self._receiver.get_many
+        bodies: list[bytes] = []
         while count:
-            taken = take(BATCH)
-            if not taken:
-                wait(_WAIT_S)
-            for message in taken:
-                data = message.tobytes()
-                message.release()
-            count -= len(taken)
-        return data
+            bodies = get_many(None, _WAIT_S)
+            if not bodies:
+                raise TimeoutError(f"nothing came for {_WAIT_S:g} s")
+            count -= len(bodies)
+        return bodies[-1]
+
+    def send_in_place(self, mark: bytes, payload_bytes: int, count: int) -> None:
+        lend, put, size = self._bus.loan, self._queue.put_nowait, len(mark)
+        for _ in repeat(None, count):
+            while True:
+                try:
+                    loan = lend(payload_bytes)
+                    break
+                except PoolExhausted:
+                    os.sched_yield()  # the receiver has them all
+            with loan.view as view:
+                view[:size] = mark
+            while not put(loan):
+                os.sched_yield()
+
+    def receive_in_place(self, count: int, mark_bytes: int) -> bytes:
+        get = self._receiver.get
+        start = b""
+        for _ in repeat(None, count):
+            with get() as view:
+                start = bytes(view[:mark_bytes])
+        return start
 
     def close(self) -> None:
-        self._region.close()
+        self._receiver.close()
+        self._bus.close()
 
 
-class CoreQueues(Contestant):
-    """Bytes through a queue of a region: what the bus and `ultrafast.Queue` stand on."""
+class NamedQueues(Contestant):
+    """Bytes through named queues, by connections without an event loop."""
 
     name = "ultrafast"
     ours = True
     how = (
-        "core doors: send copies into a block of the region (yields while the lane is full),"
-        " take copies out and releases; the receiver sleeps on a futex; queue of 1,024"
+        "named queues of a system with default settings: put_blocking and get, batches"
+        " put_many_blocking and get_many, lent: loan and put_nowait; who waits looks for 50 us at"
+        " most, less where that was in vain, then sleeps on a futex"
     )
     polls = True
     batch_senders = 4
+    lends = True
 
     @classmethod
     def missing(cls) -> str | None:
@@ -133,7 +104,7 @@ class CoreQueues(Contestant):
     @contextmanager
     def plumbing(cls, senders: int) -> Iterator[str]:
         path = region_path("/dev/shm", f"compare-{os.getpid()}-{os.urandom(3).hex()}")
-        with Region.create(path, _SIZES):
+        with Region.create(path, region_sizes(_CONFIG), encode_config(_CONFIG)):
             try:
                 yield path
             finally:
@@ -141,11 +112,11 @@ class CoreQueues(Contestant):
 
     @classmethod
     def near(cls, plumbing: str, number: int) -> End:
-        return _CoreEnd(plumbing, "there", "back")
+        return _NamedEnd(plumbing, "there", "back")
 
     @classmethod
     def far(cls, plumbing: str) -> End:
-        return _CoreEnd(plumbing, "back", "there")
+        return _NamedEnd(plumbing, "back", "there")
 
 
 _Queue: TypeAlias = ultrafast.Queue

@@ -33,6 +33,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
         Both sides poll; only contestants that do.
     batches : bool
         As many at once as possible; contestants that can't, one by one.
+    in_place : bool
+        Messages are handed over where they lie; only contestants that lend.
     """
 
     key: str
@@ -42,6 +44,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     senders: int = 1
     spin: bool = False
     batches: bool = False
+    in_place: bool = False
 
     @property
     def unit(self) -> str:
@@ -81,6 +84,13 @@ SCENARIOS = (
         key="round-trip-spin", title="round trip, 64 B, both sides poll", kind="trips", spin=True
     ),
     *_flows(),
+    Scenario(
+        key="throughput-65536-in-place",
+        title=f"throughput, 64 KiB lent, {orders.MARK_BYTES} B of it written and read",
+        kind="flow",
+        payload_bytes=65_536,
+        in_place=True,
+    ),
 )
 
 
@@ -156,13 +166,15 @@ class Team:
 
     def _flow(self, scenario: Scenario, count: int, limit_s: float) -> tuple[dict[str, float], int]:
         deadline = time.monotonic() + limit_s
-        batches = self.does_batches(scenario)
+        way = orders.IN_PLACE if scenario.in_place else orders.ONE_BY_ONE
+        if self.does_batches(scenario):
+            way = orders.BATCHES
         size = scenario.payload_bytes
-        self._far.begin(orders.flow_in, count, size, batches, timeout_s=limit_s)
+        self._far.begin(orders.flow_in, count, size, way, timeout_s=limit_s)
         start = now_ns() + _AHEAD_NS
         for each in self._near:
             share = count // len(self._near)
-            each.begin(orders.flow_out, start, share, size, batches, timeout_s=limit_s)
+            each.begin(orders.flow_out, start, share, size, way, timeout_s=limit_s)
         begun = min(each.answer(deadline) for each in self._near)
         ended = self._far.answer(deadline)
         return rate_per_s(count, ended - begun), count
