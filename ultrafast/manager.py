@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from ultrafast.agents.adoption import adopt, settings_for
+from ultrafast.agents.adoption import adopt, settings_for, what_stands_at
 from ultrafast.agents.agent import Agent
 from ultrafast.agents.assembly import (
     KEY_VARIABLE,
@@ -377,7 +377,7 @@ class UltraFastAgentManager(SystemContext):
                 needed_bytes=error.needed_bytes,
             ) from None
         except RegionExists:
-            what = "a link stands" if os.path.islink(self.region_path) else "a system is running"
+            what = what_stands_at(self.region_path)
             raise RegionExists(
                 f"{what} at {self.region_path}, where {self.name!r} was to be: choose another "
                 "Config(name=...), or attach to it if it is a system of yours"

@@ -180,9 +180,10 @@ def test_records_of_random_bytes_are_damage_and_nothing_else() -> None:
 
 def test_reading_beside_a_writer_sees_whole_snapshots(tmp_path: Path) -> None:
     reader = (
-        "import sys\n"
+        "import signal, sys\n"
         "from ultrafast.store.snapshotfile import read_segments\n"
         "from ultrafast.core._records import read_head\n"
+        "signal.alarm(60)  # it ends, even if the test is killed\n"
         "seen = set()\n"
         "while len(seen) < 4:\n"
         "    with read_segments(sys.argv[1]) as segments:\n"
@@ -196,11 +197,16 @@ def test_reading_beside_a_writer_sees_whole_snapshots(tmp_path: Path) -> None:
         kept.persistence.snapshot()
         path = str(tmp_path / "snapshot")
         child = subprocess.Popen([sys.executable, "-P", "-c", reader, path])
-        number = 0
-        while child.poll() is None:
-            number += 1
-            kept.table.set("s", str(number % 50), b"x" * 3_000)
-            kept.persistence.snapshot()
+        try:
+            number = 0
+            while child.poll() is None:
+                number += 1
+                # Few enough keys that the store has room: what it refuses makes no new snapshot.
+                assert kept.table.set("s", str(number % 20), b"%d" % number + b"x" * 3_000)
+                assert kept.persistence.snapshot().entries == 1
+        finally:
+            child.kill()
+            child.wait()
         assert child.returncode == 0
     with read_segments(path) as segments:
         assert segments

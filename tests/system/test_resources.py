@@ -82,14 +82,16 @@ def test_a_link_where_the_region_was_to_be(tmp_path: Path) -> None:
     name, text, left = run(program(STARTS), tmp_path)
     assert (name, left) == ("RegionExists", "['ultrafast-x']")
     assert text.startswith(f"a link stands at {tmp_path}/ultrafast-x, where 'x' was to be")
+    assert (tmp_path / "ultrafast-x").readlink() == tmp_path / "victim"
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make a file another user's")
 def test_another_users_file_where_the_region_was_to_be(tmp_path: Path) -> None:
     (tmp_path / "ultrafast-x").write_text("theirs")
     os.chown(tmp_path / "ultrafast-x", ANOTHER_USER, ANOTHER_USER)
-    name, _, left = run(program(STARTS), tmp_path)
+    name, text, left = run(program(STARTS), tmp_path)
     assert (name, left) == ("RegionExists", "['ultrafast-x']")
+    assert text.startswith(f"another user's file stands at {tmp_path}/ultrafast-x, where 'x' was")
     assert (tmp_path / "ultrafast-x").read_text() == "theirs"
 
 

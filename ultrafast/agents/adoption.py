@@ -10,14 +10,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import stat
 import time
 
 from ultrafast.core import Region
 from ultrafast.core._region import PHASE_FREE, ROLE_CLIENT, ROLE_MANAGER
 from ultrafast.core.leftovers import adoptable_mark, remove_region
-from ultrafast.errors import RegionError, RegionExists, RegionMissing
+from ultrafast.errors import RegionError, RegionExists, SystemCallFailed
 
-__all__ = ["adopt", "settings_for"]
+__all__ = ["adopt", "settings_for", "what_stands_at"]
 
 log = logging.getLogger(__name__)
 
@@ -56,19 +57,23 @@ async def adopt(path: str, settings: bytes) -> Region | None:
     Returns
     -------
     Region or None
-        None when there is nothing to adopt; what stood in the way is removed, and the log says why.
+        None when there is nothing to adopt. A region with other settings is removed, and the log
+        says so; a link, another user's file, or what can't be attached to is left as it is.
 
     Raises
     ------
     RegionExists
         The system of this name lives.
+    SystemCallFailed
+        The operating system refused; what it refused is in the text.
     """
     try:
         region = Region.attach(path, ROLE_MANAGER)
-    except RegionMissing:
-        return None
-    except RegionError as error:
-        log.warning("%s: can't be adopted, a new region is made: %s", path, error)
+    except SystemCallFailed:
+        raise  # this process lacks something: that says nothing of the region
+    except RegionError:
+        # None is there, or what is there isn't ours to mend. Making one over it is refused, with an
+        # error that says what stands there: no second complaint here.
         return None
     try:
         await _wait_for_orphans(region)
@@ -97,6 +102,19 @@ async def adopt(path: str, settings: bytes) -> Region | None:
         region.close()
         raise
     return region
+
+
+def what_stands_at(path: str) -> str:
+    """The beginning of a sentence on what keeps a region from being made at a path."""
+    try:
+        status = os.lstat(path)
+    except OSError:
+        return "a system is running"  # it ended, or moved its folder, since
+    if stat.S_ISLNK(status.st_mode):
+        return "a link stands"
+    if status.st_uid != os.geteuid():
+        return "another user's file stands"
+    return "a system is running"
 
 
 async def _wait_for_orphans(region: Region) -> None:
