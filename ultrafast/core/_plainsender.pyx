@@ -27,7 +27,7 @@ from ultrafast import errors
 
 cdef enum:
     BATCH = 256
-    # Copied before the receiver sees the first of it: more would leave the caches on the way.
+    # A bound on what is copied before the receiver can see the first of it.
     BATCH_BYTES = 131072
     NAP_FIRST_NS = 50000
     NAP_LAST_NS = 1000000
