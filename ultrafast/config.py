@@ -29,7 +29,12 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _TYPE_NAME = re.compile(r"[A-Za-z0-9._-]{1,55}")
 _SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(B|KiB|MiB|GiB|TiB)\s*")
 _UNITS = {"B": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB, "TiB": 1024 * GIB}
-_SIZE_FIELDS = ("shared_buffer_size", "memory_store_size", "persist_file_size")
+_SIZE_FIELDS = (
+    "shared_buffer_size",
+    "memory_store_size",
+    "largest_value_bytes",
+    "persist_file_size",
+)
 
 # Field -> (lowest, highest); an int low means that only whole numbers will do.
 _RANGES: dict[str, tuple[float, float]] = {
@@ -41,6 +46,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "event_bus_workers": (1, 1024),
     "executor_concurrency": (1, 10_000),
     "memory_store_size": (4 * MIB, 1024 * GIB),
+    "largest_value_bytes": (0, GIB),
     "snapshot_interval_ms": (10, 86_400_000),
     "persist_file_size": (0, 1 << 46),
     "performance_validation_interval_ms": (10, 3_600_000),
@@ -160,6 +166,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Requests to the model under way at a time.
     memory_store_size : int
         Bytes of the region for the shared store, its index included.
+    largest_value_bytes : int
+        Largest value that the store takes, 1 MiB or more; 0 is a 32nd of `memory_store_size`, at
+        least 1 MiB and at most 16 MiB. Two such values have room at any time, within
+        `memory_store_size`.
     persist_path : str, optional
         File that the store's entries are kept in: restored at the start, written each
         `snapshot_interval_ms` and at the end. None keeps them in the region only.
@@ -236,6 +246,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     event_bus_workers: int = 8
     executor_concurrency: int = 20
     memory_store_size: int = 64 * MIB
+    largest_value_bytes: int = 0
     persist_path: str | None = None
     snapshot_interval_ms: int = 1000
     persist_file_size: int = 0
@@ -270,6 +281,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise ConfigError(
                 f"queue_capacity is {self.queue_capacity}; it must be a power of two, such as "
                 f"{below} or {below * 2}"
+            )
+        if 0 < self.largest_value_bytes < MIB:
+            raise _wrong(
+                "largest_value_bytes",
+                self.largest_value_bytes,
+                f"0 (by memory_store_size), or {MIB:,} to {GIB:,}",
             )
         self._check_place()
         self._check_processes()

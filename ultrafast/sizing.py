@@ -36,6 +36,10 @@ _VALUES = (
     (256 * KIB, 15),
     (_HEAD + _KEY_ROOM + _LARGEST_PAYLOAD, 10),
 )
+_GROWTH = 4  # from one size of larger values to the next
+_OWN_LARGEST_MAX = 16 * MIB  # that a store gives itself, from 32 times as many bytes on
+_ASKED_SHARE, _OWN_SHARE = 10, 2  # of the store's bytes for each larger size, in hundredths
+_LARGE_PERCENT = 60  # what larger sizes may take, with the fewest blocks that they can have
 
 _AGENTS_MAX = 4_000_000  # of the core; a Config's limit leaves a quarter of it in reserve
 _TYPES = 64
@@ -69,7 +73,7 @@ def region_sizes(config: Config) -> Sizes:
     -----
     Threads: pure. Waits: never.
     """
-    values, buckets, extensions = _store(config.memory_store_size)
+    values, buckets, extensions = _store(config)
     warm_agents = sum(config.agent_pool.pre_warm.values())
     warm = max([4096, config.max_concurrent_agents // 16, *config.agent_pool.pre_warm.values()])
     sizes = Sizes(
@@ -99,11 +103,11 @@ def region_sizes(config: Config) -> Sizes:
     return _with_large(sizes, left)
 
 
-def _store(budget: int) -> tuple[_BLOCKS, int, int]:
-    """Value blocks, buckets and extensions that together take `budget` bytes, or a little less."""
+def _store(config: Config) -> tuple[_BLOCKS, int, int]:
+    """Value blocks, buckets and extensions that fill `memory_store_size`, or a little less."""
     index = 0
     while True:
-        values = _values(budget - index)
+        values = _values(config, config.memory_store_size - index)
         buckets, extensions = _table(sum(count for _, count in values))
         needed = (buckets + extensions) * 64 + extensions * 8 + 4 * KIB
         if needed <= index:
@@ -111,7 +115,9 @@ def _store(budget: int) -> tuple[_BLOCKS, int, int]:
         index = needed  # fewer blocks next time, so no larger index: this ends
 
 
-def _values(budget: int) -> _BLOCKS:
+def _values(config: Config, budget: int) -> _BLOCKS:
+    larger = _larger(config, budget)
+    budget -= sum(block_bytes * count for block_bytes, count in larger)
     largest = _VALUES[-1][0]
     budget -= 64 * KIB  # the pool's bitmaps and alignment, for small stores
     large = max(1, min(_CLASS_MAX, budget * _VALUES[-1][1] // 100 // largest))
@@ -125,7 +131,40 @@ def _values(budget: int) -> _BLOCKS:
         count = max(1, min(_CLASS_MAX, mine * 8 // (block_bytes * 8 + 1)))
         carried = mine - count * block_bytes - count // 8
         classes.append((block_bytes, count))
-    return (*classes, (largest, min(_CLASS_MAX, large + max(0, carried) // largest)))
+    last = (largest, min(_CLASS_MAX, large + max(0, carried) // largest))
+    return (*classes, last, *larger)
+
+
+def _larger(config: Config, budget: int) -> list[tuple[int, int]]:
+    """Blocks for values of more than 1 MiB; of the largest two, so that one can be replaced."""
+    asked = config.largest_value_bytes
+    largest = asked or min(_OWN_LARGEST_MAX, config.memory_store_size // 32)
+    payloads = []
+    payload = _LARGEST_PAYLOAD * _GROWTH
+    while payload < largest:
+        payloads.append(payload)
+        payload *= _GROWTH
+    if asked > _LARGEST_PAYLOAD or payload == largest:
+        payloads.append(largest)
+    share = _ASKED_SHARE if asked else _OWN_SHARE
+    sizes = [_HEAD + _KEY_ROOM + payload + -payload % 64 for payload in payloads]
+    fewest = [1 + (size == sizes[-1]) for size in sizes]
+    least = sum(size * count for size, count in zip(sizes, fewest, strict=True))
+    if least * 100 > budget * _LARGE_PERCENT:
+        needed = least * 100 // _LARGE_PERCENT
+        needed += needed // 16 + MIB  # the index, of a store that is larger than this
+        raise ConfigError(
+            f"largest_value_bytes is {largest:,}: blocks for such values take {least:,} bytes, and "
+            f"memory_store_size is {config.memory_store_size:,}; raise it to at least {needed:,}, "
+            "or lower largest_value_bytes"
+        )
+    most = budget * _LARGE_PERCENT // 100
+    blocks = [
+        (size, max(count, min(budget * share // 100, most // len(sizes)) // size))
+        for size, count in zip(sizes, fewest, strict=True)
+    ]
+    taken = sum(size * count for size, count in blocks)
+    return blocks if taken <= most else list(zip(sizes, fewest, strict=True))
 
 
 def _table(blocks: int) -> tuple[int, int]:

@@ -169,7 +169,7 @@ cdef class Table:
             room = largest_payload(&self.region._system.values)
             raise errors.ValueTooBig(
                 f"{subject_of(key)}: a value of {count} bytes: the largest block has room for"
-                f" {room} with the key"
+                f" {room} with the key; cut it in several, or raise Config(largest_value_bytes=...)"
             )
         return check(status, subject_of(key))
 
