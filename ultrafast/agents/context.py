@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ultrafast.agents.rollcall import call_roll
 from ultrafast.agents.spawner import Spawner
 from ultrafast.bus.bus import UltraFastCommunicationBus
 from ultrafast.bus.consumer import Acknowledge, Consumer
@@ -116,26 +117,10 @@ class SystemContext:
     ) -> int:
         """Ask each agent for a sign of life: how many answered in time.
 
-        The answer comes from the agent's worker, through the agent's mailbox. All live agents are
-        asked when no ids are given.
+        The answer comes from the agent's worker: at once where the agent is free, through its
+        mailbox where it is busy. All live agents are asked when no ids are given.
         """
-        ids = list(self._spawner.live_ids() if agent_ids is None else agent_ids)
-        gate = asyncio.Semaphore(512)
-
-        until = asyncio.get_running_loop().time() + timeout_s
-
-        async def ping(agent_id: int) -> bool:
-            async with gate:
-                left = until - asyncio.get_running_loop().time()
-                try:
-                    await self.bus.request(
-                        None, agent_id, None, timeout_s=left, kind=Kind.PING, priority="high"
-                    )
-                except (UltrafastError, TimeoutError):
-                    return False
-            return True
-
-        return sum(await asyncio.gather(*map(ping, ids)))
+        return await call_roll(self._endpoint, self.bus, agent_ids, timeout_s)
 
     # --- messages
 

@@ -23,6 +23,7 @@ from ultrafast.agents.context import Context, SystemContext
 from ultrafast.agents.hosted import Hosted, Repeats
 from ultrafast.agents.nursery import Nursery, is_overridden
 from ultrafast.agents.registry import AgentType
+from ultrafast.agents.rollcall import answer_roll
 from ultrafast.bus import tracing
 from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.wire import LANES, REPLY_LANE, Kind, Operation, Reason, is_overdue, origin_of
@@ -120,12 +121,10 @@ class AgentHost:
     # --- a message arrives
 
     def _arrived(self, message: Message) -> None:
-        hosted = self._hosted.get(message.receiver)
+        hosted = self._seated(message.receiver)
         if hosted is None:
-            hosted = self._restore(message.receiver)
-            if hosted is None:
-                self._system.bus.dead_letter(message, Reason.AGENT_GONE)
-                return
+            self._system.bus.dead_letter(message, Reason.AGENT_GONE)
+            return
         if hosted.busy:
             self._enqueue(hosted, message)
         else:
@@ -284,11 +283,17 @@ class AgentHost:
             message.release()
             for _ in range(min(count, self._agents.capacity)):
                 self._run(self._nursery.warm_up(number))
+        elif operation == Operation.ROLL:
+            answer_roll(self._endpoint, message, self._seated)
         elif operation in (Operation.STOP, Operation.STOP_NOW):
             self._told_to_stop(agent_id, message, now=operation == Operation.STOP_NOW)
         else:
             log.warning("control message with operation %d", operation)
             message.release()
+
+    def _seated(self, agent_id: int) -> Hosted | None:
+        """The agent with an id, where it lives here; built now, if need be."""
+        return self._hosted.get(agent_id) or self._restore(agent_id)
 
     def _start(self, agent_id: int) -> Hosted | None:
         """Host an agent whose record is STARTING; its first messages wait for its on_start."""
@@ -346,7 +351,7 @@ class AgentHost:
         self._system.bus.say(f"agent.{what}", {"agent": agent_id, **more})
 
     def _told_to_stop(self, agent_id: int, message: Message, *, now: bool) -> None:
-        hosted = self._hosted.get(agent_id) or self._restore(agent_id)
+        hosted = self._seated(agent_id)
         if hosted is None:
             self._confirm(message)
             return

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final
 
 from ultrafast.bus.endpoint import Endpoint
@@ -148,13 +148,6 @@ class Spawner:
         async with asyncio.timeout_at(until):
             (await answer).release()
         return True
-
-    def live_ids(self) -> Iterator[int]:
-        """Ids of the agents that are starting or active, by their records."""
-        for slot in range(self._agents.capacity):
-            info = self._agents.at(slot)
-            if info.state in (STARTING, ACTIVE):
-                yield info.id
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Agents by type and state."""

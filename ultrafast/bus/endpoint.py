@@ -135,6 +135,10 @@ class Endpoint(Outpost):
         )
         return self._handover.incoming
 
+    def call_roll(self, ids: Any) -> tuple[int, list[int]]:
+        """Have those who sit here, and are free, give a sign of life: how many, and the others."""
+        return self._handover.call_roll(ids)
+
     def start(self) -> None:
         """Begin to empty the inbox, on the running loop; a dead predecessor's messages first."""
         self._loop = asyncio.get_running_loop()

@@ -55,6 +55,7 @@ class Operation(IntEnum):
     STOP = 2
     STOP_NOW = 3
     WARM = 4
+    ROLL = 5
 
 
 class Reason(IntEnum):

@@ -7,12 +7,15 @@ Does not know what an agent does.
 """
 
 cimport cython
+from cpython cimport array
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport UINT32_MAX, uint32_t, uint64_t
 
 from ultrafast.core cimport _c
 from ultrafast.core._region cimport Region, can_read, can_write, name_of
 from ultrafast.core._status cimport check
+
+import array
 
 from ultrafast import errors
 from ultrafast.core.answers import AgentInfo
@@ -28,6 +31,9 @@ FAILED = _c.UF_AGENT_FAILED
 STATES = ("free", "building", "warm", "starting", "active", "draining", "stopped", "failed")
 SLOT_BITS = _c.UF_AGENT_SLOT_BITS
 NO_LIMIT = UINT32_MAX
+
+
+cdef array.array IDS = array.array("Q")
 
 
 cdef object info_of(const _c.uf_agent_info *info):
@@ -173,6 +179,34 @@ cdef class Agents:
         can_read(self.region)
         cdef int status = _c.uf_agent_route(self._agents, id, &worker)
         return <int>worker if status == _c.UF_OK else status
+
+    def living(self):
+        """Ids of the agents that are starting or active, as an array. Cost: a pass over the records."""
+        cdef array.array ids = array.clone(IDS, 0, False)
+        cdef _c.uf_agent_info info
+        cdef uint32_t slot
+        can_read(self.region)
+        for slot in range(self._agents.count):
+            _c.uf_agent_at(self._agents, slot, &info)
+            if info.state == _c.UF_AGENT_STARTING or info.state == _c.UF_AGENT_ACTIVE:
+                ids.append(info.id)
+        return ids
+
+    def by_worker(self, ids):
+        """Arrays of those of the ids that take messages, by the queue of their worker."""
+        cdef uint32_t worker = 0
+        cdef uint64_t id
+        cdef int status
+        can_read(self.region)
+        found = {}
+        for id in ids:
+            status = _c.uf_agent_route(self._agents, id, &worker)
+            if status == _c.UF_OK or status == _c.UF_FULL:
+                theirs = found.get(worker)
+                if theirs is None:
+                    theirs = found[worker] = array.clone(IDS, 0, False)
+                theirs.append(id)
+        return found
 
     def handled(self, uint32_t slot, bint failed, uint64_t now_ns):
         """Count a message; the agent's worker alone says so."""

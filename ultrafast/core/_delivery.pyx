@@ -192,6 +192,35 @@ cdef class Handover:
         """Messages of the batch that are not handed out yet; they are this process's."""
         return len(self._batch) - self._at
 
+    def call_roll(self, const uint64_t[::1] ids not None):
+        """Have those who sit here, and are free, give a sign of life.
+
+        Parameters
+        ----------
+        ids : buffer of uint64
+
+        Returns
+        -------
+        int
+            How many did.
+        list of int
+            The other ids.
+        """
+        cdef uint64_t now = monotonic_ns()
+        cdef Py_ssize_t at
+        cdef Py_ssize_t answered = 0
+        cdef object seat
+        can_write(self.region)
+        others = []
+        for at in range(len(ids)):
+            seat = self._seats.get(ids[at])
+            if seat is not None and not (<Seat?>seat).busy:
+                _c.uf_agent_handled(self._agents, (<Seat>seat).slot, False, now)
+                answered += 1
+            else:
+                others.append(ids[at])
+        return answered, others
+
     def load(self, list batch not None):
         """Take messages to hand out, after those that it has."""
         if self._at < len(self._batch):
