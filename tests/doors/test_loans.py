@@ -9,6 +9,7 @@ import pytest
 from doors.small import SMALL, child, eventually
 from ultrafast import errors
 from ultrafast.core import Loan, Queues, Receiver, Region, share
+from ultrafast.core._queue import TRACE_BYTES, TRACED
 from ultrafast.core._share import HOLDERS
 from ultrafast.core._status import FULL, OK
 
@@ -281,3 +282,81 @@ def test_a_region_retires_under_views(path: Path) -> None:
     gc.collect()
     assert bytes(view) == b"seen"
     view.release()
+
+
+# --- traces
+
+TRACE = bytes(range(TRACE_BYTES))
+
+
+@pytest.mark.parametrize("traced", [True, False])
+def test_a_loan_takes_a_trace_where_its_block_has_room(
+    queues: Queues, receiver: Receiver, traced: bool
+) -> None:
+    rooms = [each.block_bytes - 64 for each in queues.blocks()]
+    for size in (0, 7, rooms[0] - TRACE_BYTES, rooms[0], rooms[-1]):
+        loan = queues.loan(size, traced)
+        assert loan is not None and len(loan) == size
+        with loan.view as view:
+            view[:] = b"p" * size
+        assert queues.send(receiver.index, 1, loan, trace=TRACE) == OK
+        (message,) = receiver.take()
+        fits = size <= rooms[0] - TRACE_BYTES or (traced and size < rooms[-1])
+        assert message.trace == (TRACE if fits else None)
+        assert message.tobytes() == b"p" * size
+        message.release()
+    # Refused with a trace, and sent without one, it carries none.
+    while queues.send(receiver.index, 1, b"") == OK:
+        pass
+    kept = queues.loan(10, traced)
+    assert kept is not None and queues.send(receiver.index, 1, kept, trace=TRACE) == FULL
+    assert queues.send(receiver.index, 2, kept) == OK
+    assert [message.trace for message in receiver.take(64) if len(message) == 10] == [None]
+
+
+def test_references_and_batches_carry_a_trace_each(queues: Queues, receiver: Receiver) -> None:
+    before = used(queues)
+    targets = [(receiver.index, number) for number in range(1, 31)]
+    rooms = [each.block_bytes - 64 for each in queues.blocks()]
+    for note in (b"", b"n" * 9, b"n" * (rooms[0] - 16)):
+        for trace in (TRACE, None):
+            refused = share(queues, targets[:3], 1, b"p" * 3000, note, trace=trace)
+            assert refused == []
+            for message in receiver.take():
+                assert (message.trace, message.note, len(message)) == (trace, note, 3000)
+                assert message.forward(receiver.index, 0) == OK
+            for message in receiver.take():
+                assert (message.trace, message.tobytes()) == (trace, b"p" * 3000)
+                message.release()
+                assert message.trace is None
+    items = [(b"b" * size, 1, 2, 3, 4, 5, 6, 0, 0, 7) for size in (0, 5, 900)]
+    assert queues.send_batch(receiver.index, 1, items, TRACE) == 3
+    assert queues.send_batch(receiver.index, 1, items) == 3
+    batch = receiver.take()
+    assert [message.trace for message in batch] == [TRACE] * 3 + [None] * 3
+    assert [message.nbytes for message in batch] == [0, 5, 900] * 2
+    del batch, message
+    for call in (
+        lambda: share(queues, targets, 1, b"p", b"", trace=b"short"),
+        lambda: queues.send_batch(receiver.index, 1, items, b"short"),
+    ):
+        with pytest.raises(errors.InvalidArgument, match="a trace of 5 bytes"):
+            call()
+    assert used(queues)[1:] == before[1:] and receiver.take() == []
+
+
+def test_a_reference_that_claims_a_trace_without_room_has_none(
+    queues: Queues, receiver: Receiver, path: Path
+) -> None:
+    rooms = [each.block_bytes - 64 for each in queues.blocks()]
+    note = b"n" * (rooms[0] - 16)  # all that its block holds
+    assert share(queues, [(receiver.index, 1)], 1, b"p" * 3000, note) == []
+    image = path.read_bytes()
+    at = image.index(note) - 16 - 64 + 22  # flags, in the head
+    assert image[at] == REFERENCE
+    with path.open("r+b") as file:
+        file.seek(at)
+        file.write(bytes([REFERENCE | TRACED]))
+    (message,) = receiver.take()
+    assert message.flags & TRACED and message.trace is None
+    assert (message.note, message.nbytes) == (note, 3000)

@@ -12,6 +12,7 @@ import itertools
 from collections.abc import Callable
 from typing import Any, Final
 
+from ultrafast.bus import tracing
 from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.wire import CONTROL_LANE, LANES, Kind, Operation, lane_of
 from ultrafast.core import now_ns
@@ -200,10 +201,11 @@ class Spawner:
             items.append(
                 (b"", kind, codec, sender, receiver, correlation, sent, reply, flags, extra)
             )
+        queues = self._endpoint.queues
         until = asyncio.get_running_loop().time() + _ADMISSION_S
         while items:
-            sent_now = max(0, self._endpoint.queues.send_batch(worker, CONTROL_LANE, items))
-            items = items[sent_now:]
+            sent_now = queues.send_batch(worker, CONTROL_LANE, items, tracing.current())
+            items = items[max(0, sent_now) :]
             if not items:
                 return
             if asyncio.get_running_loop().time() > until:

@@ -71,7 +71,7 @@ class EventBridge:
     def _arrived(self, message: Message) -> None:
         try:
             subject, payload = codec.decode(message.payload, message.codec)
-            self._events.deliver(subject, payload)
+            self._events.deliver(subject, payload, message.trace)
         except (UltrafastError, SubjectError, TypeError, ValueError, msgspec.MsgspecError) as error:
             log.warning("an event can't be read: %s", error)
         finally:

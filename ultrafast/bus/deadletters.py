@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from ultrafast import codec
+from ultrafast.bus import tracing
 from ultrafast.bus.outpost import Outpost, copy_of
 from ultrafast.bus.wire import Kind, Reason
 from ultrafast.bus.workqueue import NAMED
@@ -48,6 +49,7 @@ class Sealed(msgspec.Struct, frozen=True, array_like=True):
     queue: str
     time_s: float
     payload: bytes
+    trace: bytes | None = None
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
@@ -72,6 +74,8 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
         When it became a letter, by the wall clock; 0 for one too large to carry that.
     body : object
         Of a publication, the subject and the payload. Bytes, where it could not be read.
+    trace : bytes, optional
+        The trace that it was sent in, as it travels; sent again, it is in that trace.
     """
 
     id: int
@@ -84,6 +88,12 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     priority: int
     time_s: float
     body: Any
+    trace: bytes | None = None
+
+    @property
+    def traceparent(self) -> str | None:
+        """The W3C trace context that it was sent in; None outside any."""
+        return tracing.text_of(self.trace)
 
 
 class DeadLetters:
@@ -118,6 +128,7 @@ class DeadLetters:
             "" if message.receiver else self._endpoint.queues.name(message.queue) or "",
             time.time(),
             payload,
+            message.trace,
         )
         try:
             kept = self._post(sealed) or (
@@ -131,11 +142,11 @@ class DeadLetters:
             self._lost("a message")
         message.release()
 
-    def put_payload(self, payload: bytes, reason: Reason) -> None:
+    def put_payload(self, payload: bytes, reason: Reason, trace: bytes | None = None) -> None:
         """Keep a publication that a subscription of this process did not take."""
         kind, inbox = int(Kind.PUBLISH), self._endpoint.inbox
         sealed = Sealed(
-            int(reason), kind, 0, 0, 0, codec.PUBLICATION, 2, inbox, time.time(), payload
+            int(reason), kind, 0, 0, 0, codec.PUBLICATION, 2, inbox, time.time(), payload, trace
         )
         try:
             kept = self._keep(lambda: self._post(sealed))
@@ -248,6 +259,7 @@ def sealed_in(message: Message) -> Sealed:
         "",
         0.0,
         message.tobytes(),
+        message.trace,
     )
 
 
@@ -269,6 +281,7 @@ def opened(message: Message) -> DeadLetter:
         priority=sealed.lane,
         time_s=sealed.time_s,
         body=body,
+        trace=sealed.trace,
     )
 
 

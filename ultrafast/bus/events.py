@@ -16,6 +16,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from typing import Any
 
+from ultrafast.bus import tracing
 from ultrafast.bus.registrations import (
     Event,
     EventStatistics,
@@ -288,9 +289,9 @@ class EnhancedEventBus:
         self._publish(event)
         return True
 
-    def deliver(self, subject: str, payload: Any = None) -> bool:
-        """As `emit_soon`, for what happened in another process: it is not published."""
-        if self._take(subject, payload) is None:
+    def deliver(self, subject: str, payload: Any = None, trace: bytes | None = None) -> bool:
+        """As `emit_soon`, for what happened in another process, in `trace`: it is not published."""
+        if self._take(subject, payload, trace) is None:
             return False
         self._delivered += 1
         return True
@@ -372,17 +373,19 @@ class EnhancedEventBus:
                 self._on_interest(each.pattern, False)
         return True
 
-    def _keep(self, subject: str, payload: Any) -> Event:
-        event = Event(subject=check_subject(subject), payload=payload, time_s=self._clock())
+    def _keep(self, subject: str, payload: Any, trace: bytes | None = None) -> Event:
+        trace = trace or tracing.current()
+        check_subject(subject)
+        event = Event(subject=subject, payload=payload, time_s=self._clock(), trace=trace)
         self._history.append(event)
         return event
 
-    def _take(self, subject: str, payload: Any) -> Event | None:
+    def _take(self, subject: str, payload: Any, trace: bytes | None = None) -> Event | None:
         check_subject(subject)
         if self._closed or len(self._waiting) >= self._max_waiting:
             self._refused += 1
             return None
-        event = self._keep(subject, payload)
+        event = self._keep(subject, payload, trace)
         for each in self._matching(event):
             self._push(each, event, None)
         return event
@@ -449,7 +452,7 @@ class EnhancedEventBus:
         before = _inside.set(call)
         self._running += 1
         try:
-            answer = registration._handler(event)
+            answer = tracing.call(event.trace, registration._handler, event)
             if inspect.isawaitable(answer):
                 await answer
         except asyncio.CancelledError as error:

@@ -10,6 +10,7 @@ import asyncio
 from typing import Any, Final
 
 from ultrafast import codec
+from ultrafast.bus import tracing
 from ultrafast.bus.directory import Interest
 from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.wire import Kind
@@ -142,7 +143,17 @@ def _shared(
     first = [(queues[0], target.correlation) for target, queues in willing]
     left: _Left = [(target, None) for target in targets if not target.open_to(endpoint)]
     refused = share(
-        endpoint.queues, first, lane, payload, note, int(Kind.PUBLISH), number, 0, started, ttl_ms
+        endpoint.queues,
+        first,
+        lane,
+        payload,
+        note,
+        int(Kind.PUBLISH),
+        number,
+        0,
+        started,
+        ttl_ms,
+        tracing.current(),
     )
     for place, message in refused:
         target, queues = willing[place]

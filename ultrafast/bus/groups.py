@@ -94,11 +94,10 @@ class Membership(Subscription):
         return Publication(subject, payload, item.redelivered, item.trace)
 
     async def _call_all(self) -> None:
-        assert self._callback is not None
         async for item in self._consumer:
             self.under_way += 1
             try:
-                awaitable = self._callback(self._publication(item))
+                awaitable = self.call(self._publication(item))
             except Exception as error:  # noqa: BLE001 - a user's code; reported, and others go on
                 self._ended(item, error)
                 continue

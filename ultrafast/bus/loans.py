@@ -10,6 +10,7 @@ import weakref
 from typing import TYPE_CHECKING, Any
 
 from ultrafast import codec
+from ultrafast.bus import tracing
 from ultrafast.core import Loan, Queues
 from ultrafast.errors import InvalidArgument, PoolExhausted
 
@@ -25,7 +26,7 @@ def lend(queues: Queues, nbytes: int) -> Loan:
     """A loan of so many bytes; see `UltraFastCommunicationBus.loan`."""
     if not 0 <= nbytes < 1 << 32:
         raise InvalidArgument(f"a loan of {nbytes} bytes; allowed is 0 to {(1 << 32) - 1}")
-    loan = queues.loan(nbytes)
+    loan = queues.loan(nbytes, tracing.is_active())
     if loan is None:
         classes = ", ".join(
             f"{each.free} of {each.blocks} of {each.block_bytes} bytes" for each in queues.blocks()

@@ -127,6 +127,7 @@ class Outpost:
                 message.flags & (ONCE | REDELIVERED),
                 message.attempt,
                 message.extra,
+                message.trace,
             )
             if status == OK:
                 message.release()

@@ -43,7 +43,8 @@ class Publications:
         Callbacks under way at once in this process.
     groups : Groups
     bury_message, bury_payload : callable
-        Make dead letters: of a message, of a publication's bytes; both with the reason.
+        Make dead letters: of a message, of a publication's bytes and its trace; both with the
+        reason.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class Publications:
         handlers: int,
         groups: Groups,
         bury_message: Callable[[Message, Reason], None],
-        bury_payload: Callable[[bytes, Reason], None],
+        bury_payload: Callable[[bytes, Reason, bytes | None], None],
     ) -> None:
         self._endpoint = endpoint
         self._groups = groups
@@ -139,7 +140,7 @@ class Publications:
         if bury:
             payload, number = codec.encode(publication.payload)
             body = codec.publication(publication.subject, payload, number)
-            self._bury_payload(body, Reason.SLOW_CONSUMER)
+            self._bury_payload(body, Reason.SLOW_CONSUMER, publication.trace)
 
     def run(self, coroutine: Coroutine[Any, Any, None]) -> None:
         """Run the rest of a callback as a task; at once, where the interpreter can."""

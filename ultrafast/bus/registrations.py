@@ -1,6 +1,6 @@
 """What the event bus is about: `Event`, the `Registration` of a handler, `EventStatistics`.
 
-Stands on msgspec. Calls nobody: `ultrafast.bus.events` does.
+Stands on msgspec and the traces. Calls nobody: `ultrafast.bus.events` does.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
+
+from ultrafast.bus import tracing
 
 __all__ = ["Event", "EventStatistics", "Filter", "Handler", "Registration", "Round", "Waiter"]
 
@@ -23,11 +25,19 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     payload : object
     time_s : float
         When it was given to this bus, by the wall clock.
+    trace : bytes, optional
+        The trace that it was emitted in, as it travels. It is current while handlers run.
     """
 
     subject: str
     payload: Any
     time_s: float
+    trace: bytes | None = None
+
+    @property
+    def traceparent(self) -> str | None:
+        """The W3C trace context that it was emitted in; None outside any."""
+        return tracing.text_of(self.trace)
 
 
 Handler = Callable[[Event], Awaitable[object] | object]

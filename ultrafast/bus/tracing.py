@@ -14,10 +14,10 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
-__all__ = ["call", "current", "text_of"]
+from ultrafast.core.answers import traceparent_of as text_of
 
-# [ trace id 16 | span id 8 | flags 1 | version 1 | zeros 6 ], numbers in network order.
-_BYTES: Final = 32
+__all__ = ["call", "current", "is_active", "text_of"]
+
 _MODULE: Final = "opentelemetry.trace"
 
 
@@ -37,7 +37,7 @@ def current() -> bytes | None:
         return None  # another thread is importing it
     if not context.is_valid:
         return None
-    return b"".join(
+    return b"".join(  # as `text_of` reads it
         (
             context.trace_id.to_bytes(16, "big"),
             context.span_id.to_bytes(8, "big"),
@@ -47,17 +47,9 @@ def current() -> bytes | None:
     )
 
 
-def text_of(trace: bytes | None) -> str | None:
-    """The `traceparent` of a trace that travelled; None for bytes that are none.
-
-    >>> text_of(bytes(range(1, 26)) + bytes(7))
-    '00-0102030405060708090a0b0c0d0e0f10-1112131415161718-19'
-    >>> text_of(bytes(32)) is None
-    True
-    """
-    if trace is None or not _is_sound(trace):
-        return None
-    return f"00-{trace[:16].hex()}-{trace[16:24].hex()}-{trace[24]:02x}"
+def is_active() -> bool:
+    """Whether this process has imported OpenTelemetry, so that what it sends may carry a trace."""
+    return _MODULE in sys.modules
 
 
 def call(trace: bytes | None, function: Callable[..., Any], *arguments: Any) -> Any:
@@ -93,15 +85,9 @@ async def _awaited(trace: bytes | None, awaitable: Awaitable[Any]) -> Any:
         api.detach(token)
 
 
-def _is_sound(trace: bytes) -> bool:
-    return (
-        len(trace) == _BYTES and any(trace[:16]) and any(trace[16:24]) and not any(trace[25:_BYTES])
-    )
-
-
 def _attach(trace: bytes | None) -> tuple[Any, object] | None:
     """Make a trace the current one: the module that detaches it, and what it wants for that."""
-    if trace is None or not _is_sound(trace):
+    if trace is None or text_of(trace) is None:
         return None
     api = _api()
     if api is None:

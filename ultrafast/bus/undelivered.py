@@ -105,6 +105,7 @@ class Undelivered:
             sealed.receiver,
             self._endpoint.correlation() if counted else 0,
             now_ns(),
+            trace=sealed.trace,
         )
         self._metrics.add(Counter.SENT, int(counted))
         self._metrics.add(Counter.REFUSED, int(counted and not sent))

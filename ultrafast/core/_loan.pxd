@@ -20,4 +20,4 @@ cdef class Loan:
     cdef int _refused(self) except -1
 
 
-cdef Loan lend(Region region, uint32_t nbytes)
+cdef Loan lend(Region region, uint32_t nbytes, uint32_t spare)

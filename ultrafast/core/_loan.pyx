@@ -19,13 +19,15 @@ from ultrafast.core._status cimport check
 from ultrafast import errors
 
 
-cdef Loan lend(Region region, uint32_t nbytes):
-    """A loan of a block; None when the pool has none."""
+cdef Loan lend(Region region, uint32_t nbytes, uint32_t spare):
+    """A loan of a block, with room for `spare` bytes behind it if possible; None: the pool has none."""
     cdef uint32_t handle = 0
     cdef _c.uf_pool *pool = &region._system.messages
     can_write(region)
     cdef int status = _c.UF_TOO_BIG
-    if nbytes < UINT32_MAX:
+    if spare != 0 and nbytes < UINT32_MAX - spare:
+        status = _c.uf_pool_take(pool, nbytes + spare, &handle)
+    if status != _c.UF_OK and nbytes < UINT32_MAX:
         status = _c.uf_pool_take(pool, nbytes, &handle)
     if status == _c.UF_NO_BLOCK:
         return None

@@ -37,4 +37,5 @@ cdef class Message:
     cdef void _give(self) noexcept
 
 
+cdef bytes trace_behind(const _c.uf_pool *pool, uint32_t handle)
 cdef Message wrap(Queues queues, uint32_t handle, uint32_t queue)

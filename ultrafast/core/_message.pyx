@@ -43,6 +43,18 @@ cdef Message wrap(Queues queues, uint32_t handle, uint32_t queue):
     return message
 
 
+cdef bytes trace_behind(const _c.uf_pool *pool, uint32_t handle):
+    """The trace behind the payload of a block that is ours; behind the note, where that is shared."""
+    cdef const _c.uf_message *head = <const _c.uf_message *>_c.uf_pool_block(pool, handle)
+    cdef uint32_t room = _c.uf_pool_room(pool, handle)
+    cdef uint32_t count = head.payload_bytes  # once: another process may write over it
+    if not head.flags & _c.UF_MESSAGE_TRACED or count > room or room - count < _c.UF_TRACE_BYTES:
+        return None
+    return PyBytes_FromStringAndSize(
+        <const char *>head + _c.UF_BLOCK_HEAD + count, _c.UF_TRACE_BYTES
+    )
+
+
 @cython.final
 @cython.no_gc  # nothing that it refers to can refer to a message
 @cython.freelist(256)
@@ -96,14 +108,13 @@ cdef class Message:
 
     @property
     def trace(self):
-        """The bytes behind the payload that name a trace; None without, and after `release`."""
+        """The bytes behind the payload that name a trace; None without, and after `release`.
+
+        Of a message that shares its payload, they stand behind its note.
+        """
         if self._hold != HELD or self._damaged or self._queues.region._mode < READABLE:
             return None
-        if (self.flags & (_c.UF_MESSAGE_TRACED | _c.UF_MESSAGE_REFERENCE)) != _c.UF_MESSAGE_TRACED:
-            return None
-        if _c.uf_pool_room(self._queues._pool, self.handle) - self.nbytes < _c.UF_TRACE_BYTES:
-            return None
-        return PyBytes_FromStringAndSize(<const char *>self._data + self.nbytes, _c.UF_TRACE_BYTES)
+        return trace_behind(self._queues._pool, self.handle)
 
     @property
     def released(self):

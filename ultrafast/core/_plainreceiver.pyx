@@ -14,7 +14,7 @@ from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t
 from libc.string cimport memset
 
 from ultrafast.core cimport _c
-from ultrafast.core._message cimport HELD, Message, wrap
+from ultrafast.core._message cimport HELD, Message, trace_behind, wrap
 from ultrafast.core._metrics cimport Metrics
 from ultrafast.core._pool cimport copy
 from ultrafast.core._queue cimport Queues
@@ -234,14 +234,15 @@ cdef class PlainReceiver:
                 message = next(odd)
                 infos.append(ItemInfo(
                     message.correlation, message.sender, message.lane, message.attempt,
-                    message.redelivered, message.sent_ns,
+                    message.redelivered, message.sent_ns, message.trace,
                 ))
             elif self._handles[place] != PASSED:
                 head = <_c.uf_message *>_c.uf_pool_block(
                     self._queues._pool, self._handles[place]
                 )
                 infos.append(ItemInfo(
-                    head.correlation, head.sender, head.lane, head.attempt, False, head.sent_ns
+                    head.correlation, head.sender, head.lane, head.attempt, False, head.sent_ns,
+                    trace_behind(self._queues._pool, self._handles[place]),
                 ))
         return infos
 
@@ -292,8 +293,8 @@ cdef class PlainReceiver:
         cdef _c.uf_message *head = <_c.uf_message *>_c.uf_pool_block(self._queues._pool, handle)
         cdef uint32_t count = head.payload_bytes  # once: another process may write over it
         cdef object body
-        if (head.kind != self._kind or head.attempt != 0 or head.flags != 0 or head.extra != 0
-                or count > _c.uf_pool_room(self._queues._pool, handle)):
+        if (head.kind != self._kind or head.attempt != 0 or head.extra != 0
+                or head.flags & ~<uint32_t>_c.UF_MESSAGE_TRACED or count > _c.uf_pool_room(self._queues._pool, handle)):
             return self._unusual(self._next)
         if head.codec == self._view:
             return self._lent(self._next)

@@ -8,10 +8,12 @@ cdef class Queues:
     cdef _c.uf_queues *_queues         # borrowed from `region`, as the pool
     cdef _c.uf_pool *_pool
 
+    cdef int _traced(self, uint32_t handle, bytes trace) except -1
     cdef int _take_block(self, object payload, uint32_t *handle, bytes trace=*) except? -1
     cdef int _give_back(self, object payload, uint32_t handle) except -1
     cdef uint32_t _fill(self, object items, Py_ssize_t start, uint32_t lane,
-                        uint32_t *handles) except? 0xFFFFFFFF
+                        bytes trace, uint32_t *handles) except? 0xFFFFFFFF
 
 
+cdef int check_trace(bytes trace) except -1
 cdef int refused(int status, uint32_t queue, uint32_t lane) except? -1

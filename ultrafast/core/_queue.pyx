@@ -36,6 +36,12 @@ cdef int refused(int status, uint32_t queue, uint32_t lane) except? -1:
     return check(status, f"queue {queue}, lane {lane}")
 
 
+cdef int check_trace(bytes trace) except -1:
+    if trace is not None and len(trace) != _c.UF_TRACE_BYTES:
+        check(_c.UF_INVALID, f"a trace of {len(trace)} bytes, not {_c.UF_TRACE_BYTES}")
+    return 0
+
+
 @cython.final
 @cython.no_gc  # a region cannot refer to it
 cdef class Queues:
@@ -119,24 +125,42 @@ cdef class Queues:
             [_c.uf_queue_length(self._queues, index, each) for each in range(_c.UF_LANES)]
         )
 
-    def loan(self, uint32_t nbytes):
+    def loan(self, uint32_t nbytes, bint traced=False):
         """A `Loan` to write a payload into, which `send` then takes; None when the pool has none.
+
+        Parameters
+        ----------
+        nbytes : int
+        traced : bool, optional
+            It may be sent with a trace: ask for room for one.
 
         Raises
         ------
         MessageTooBig
             With the bytes and the room there is.
         """
-        return lend(self.region, nbytes)
+        return lend(self.region, nbytes, _c.UF_TRACE_BYTES if traced else 0)
 
     def blocks(self):
         """A `BlockCount` for each size of block for messages."""
         can_read(self.region)
         return block_counts(self._pool)
 
+    cdef int _traced(self, uint32_t handle, bytes trace) except -1:
+        """Write a trace behind the payload of a block that is ours, if there is one, and room."""
+        cdef _c.uf_message *head
+        if trace is None:
+            return 0
+        head = <_c.uf_message *>_c.uf_pool_block(self._pool, handle)
+        if _c.uf_pool_room(self._pool, handle) - head.payload_bytes >= _c.UF_TRACE_BYTES:
+            head.flags |= _c.UF_MESSAGE_TRACED
+            memcpy(<char *>head + _c.UF_BLOCK_HEAD + head.payload_bytes, PyBytes_AS_STRING(trace),
+                   _c.UF_TRACE_BYTES)
+        return 0
+
     cdef int _take_block(self, object payload, uint32_t *handle, bytes trace=None) except? -1:
         """A block with the payload and, where there is room, the trace: OK or NO_BLOCK. A loan's is
-        taken from it, without a trace."""
+        taken from it."""
         cdef Py_buffer view
         cdef const void *data
         cdef Py_ssize_t count
@@ -150,6 +174,7 @@ cdef class Queues:
             status = (<Loan>payload)._lend(self.region, handle)
             if status == _c.UF_OK:
                 (<_c.uf_message *>_c.uf_pool_block(self._pool, handle[0])).flags = 0
+                self._traced(handle[0], trace)
             return status
         else:
             PyObject_GetBuffer(payload, &view, PyBUF_SIMPLE)
@@ -159,16 +184,13 @@ cdef class Queues:
         if trace is not None and count < <Py_ssize_t>UINT32_MAX - <Py_ssize_t>_c.UF_TRACE_BYTES:
             status = _c.uf_pool_take(self._pool, <uint32_t>count + _c.UF_TRACE_BYTES, handle)
         if status != _c.UF_OK and count < <Py_ssize_t>UINT32_MAX:
-            trace = None  # the message matters more
+            # The message matters more than its trace.
             status = _c.uf_pool_take(self._pool, <uint32_t>count, handle)
         if status == _c.UF_OK:
             head = <_c.uf_message *>_c.uf_pool_block(self._pool, handle[0])
             head.payload_bytes = <uint32_t>count
             head.flags = 0
-            if trace is not None:
-                head.flags = _c.UF_MESSAGE_TRACED
-                memcpy(<char *>head + _c.UF_BLOCK_HEAD + count, PyBytes_AS_STRING(trace),
-                       _c.UF_TRACE_BYTES)
+            self._traced(handle[0], trace)
             copy(self.region, <char *>head + _c.UF_BLOCK_HEAD, data, count)
         if not is_bytes:
             PyBuffer_Release(&view)
@@ -214,8 +236,7 @@ cdef class Queues:
         cdef _c.uf_message *head
         cdef int status
         can_write(self.region)
-        if trace is not None and len(trace) != _c.UF_TRACE_BYTES:
-            check(_c.UF_INVALID, f"a trace of {len(trace)} bytes, not {_c.UF_TRACE_BYTES}")
+        check_trace(trace)
         status = self._take_block(payload, &handle, trace)
         if status != _c.UF_OK:
             return status
@@ -239,7 +260,7 @@ cdef class Queues:
             self.region._ring(queue, bell)
         return _c.UF_OK
 
-    def send_batch(self, uint32_t queue, uint32_t lane, items):
+    def send_batch(self, uint32_t queue, uint32_t lane, items, bytes trace=None):
         """Send messages in order, with one look at the receiver's bell for many.
 
         Parameters
@@ -249,6 +270,8 @@ cdef class Queues:
         items : sequence of tuple
             ``(payload, kind, codec, sender, receiver, correlation, sent_ns, reply_queue, flags,
             extra)`` each.
+        trace : bytes, optional
+            `TRACE_BYTES` that travel behind the payload of each.
 
         Returns
         -------
@@ -262,9 +285,10 @@ cdef class Queues:
         cdef Py_ssize_t total = 0
         cdef int status
         can_write(self.region)
+        check_trace(trace)
         items = items if isinstance(items, (list, tuple)) else list(items)
         while total < len(items):
-            taken = self._fill(items, total, lane, handles)
+            taken = self._fill(items, total, lane, trace, handles)
             if taken == 0:
                 return total
             status = _c.uf_queue_send(self._queues, queue, lane, handles, taken, &bell)
@@ -289,7 +313,7 @@ cdef class Queues:
         return 0
 
     cdef uint32_t _fill(
-        self, object items, Py_ssize_t start, uint32_t lane, uint32_t *handles
+        self, object items, Py_ssize_t start, uint32_t lane, bytes trace, uint32_t *handles
     ) except? 0xFFFFFFFF:
         """Blocks for the items from `start` on, at most BATCH; fewer where one has no block."""
         cdef uint32_t taken = 0
@@ -303,7 +327,7 @@ cdef class Queues:
             try:
                 (payload, kind, codec, sender, receiver, correlation, sent_ns, reply_queue, flags,
                  extra) = items[at]
-                if self._take_block(payload, &handles[taken]) != _c.UF_OK:
+                if self._take_block(payload, &handles[taken], trace) != _c.UF_OK:
                     return taken
             except (TypeError, ValueError, OverflowError, BufferError):
                 if at == 0:
@@ -312,7 +336,7 @@ cdef class Queues:
             head = <_c.uf_message *>_c.uf_pool_block(self._pool, handles[taken])
             head.kind = kind
             head.lane = <uint8_t>lane
-            head.flags = flags
+            head.flags |= flags
             head.sender = sender
             head.receiver = receiver
             head.correlation = correlation

@@ -17,4 +17,5 @@ def share(
     sender: int = 0,
     sent_ns: int = 0,
     extra: int = 0,
+    trace: bytes | None = None,
 ) -> list[tuple[int, Message | None]]: ...

@@ -12,7 +12,7 @@ from libc.string cimport memcpy
 from ultrafast.core cimport _c
 from ultrafast.core._loan cimport Loan
 from ultrafast.core._message cimport Message, wrap
-from ultrafast.core._queue cimport Queues
+from ultrafast.core._queue cimport Queues, check_trace
 from ultrafast.core._region cimport can_write
 from ultrafast.core._status cimport check
 
@@ -43,8 +43,8 @@ cdef void give_all(Queues queues, const uint32_t *handles, uint32_t start, uint3
 
 
 cdef uint32_t references(
-    Queues queues, const Target *targets, uint32_t count, bytes note, const Head *common,
-    uint32_t *handles,
+    Queues queues, const Target *targets, uint32_t count, bytes note, bytes trace,
+    const Head *common, uint32_t *handles,
 ) except? 0xFFFFFFFF:
     """Blocks for `count` references, their heads and notes filled: how many there are."""
     cdef uint32_t taken
@@ -53,7 +53,11 @@ cdef uint32_t references(
     cdef Py_ssize_t note_bytes = PyBytes_GET_SIZE(note)
     cdef uint32_t size = <uint32_t>(sizeof(_c.uf_reference) + note_bytes)
     for taken in range(count):
-        status = _c.uf_pool_take(queues._pool, size, &handles[taken])
+        status = _c.UF_NO_BLOCK
+        if trace is not None:
+            status = _c.uf_pool_take(queues._pool, size + _c.UF_TRACE_BYTES, &handles[taken])
+        if status != _c.UF_OK:
+            status = _c.uf_pool_take(queues._pool, size, &handles[taken])
         if status != _c.UF_OK:
             if status != _c.UF_NO_BLOCK:
                 give_all(queues, handles, 0, taken)
@@ -76,17 +80,18 @@ cdef uint32_t references(
             <char *>head + _c.UF_BLOCK_HEAD + sizeof(_c.uf_reference),
             PyBytes_AS_STRING(note), note_bytes,
         )
+        queues._traced(handles[taken], trace)
     return count
 
 
 cdef bint make(
     Queues queues, const Target *targets, uint32_t count, object payload, bytes note,
-    const Head *common, uint32_t *handles,
+    bytes trace, const Head *common, uint32_t *handles,
 ) except -1:
     """Share a payload among `count` references. False: the pool has too few blocks."""
     cdef uint32_t block = 0
     cdef int status
-    cdef uint32_t taken = references(queues, targets, count, note, common, handles)
+    cdef uint32_t taken = references(queues, targets, count, note, trace, common, handles)
     if taken < count:
         give_all(queues, handles, 0, taken)
         return False
@@ -106,6 +111,7 @@ cdef bint make(
 def share(
     Queues queues not None, list targets not None, uint32_t lane, payload, bytes note not None,
     uint8_t kind=0, uint8_t codec=0, uint64_t sender=0, uint64_t sent_ns=0, uint32_t extra=0,
+    bytes trace=None,
 ):
     """Send one payload to many queues; it lies in one block for every 24 of them.
 
@@ -123,6 +129,8 @@ def share(
         What goes with each message besides: `Message.note`.
     kind, codec, sender, sent_ns, extra : int
         As in `Queues.send`.
+    trace : bytes, optional
+        `TRACE_BYTES` that travel with each message.
 
     Returns
     -------
@@ -145,6 +153,7 @@ def share(
     cdef Py_ssize_t total = len(targets)
     cdef list refused = []
     can_write(queues.region)
+    check_trace(trace)
     if lane >= _c.UF_LANES:
         check(_c.UF_INVALID, f"lane {lane} of {_c.UF_LANES}")
     common.lane, common.kind, common.codec = lane, kind, codec
@@ -157,7 +166,7 @@ def share(
             some[each].queue, some[each].correlation = targets[start + each]
             if some[each].queue >= queues._queues.count:
                 check(_c.UF_INVALID, f"queue {some[each].queue} of {queues._queues.count}")
-        if not make(queues, some, count, payload, note, &common, handles):
+        if not make(queues, some, count, payload, note, trace, &common, handles):
             refused += [(start + place, None) for place in range(count)]
             continue
         for each in range(count):

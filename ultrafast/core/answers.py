@@ -5,9 +5,19 @@ Stands on nothing. Does not know where they come from.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-__all__ = ["AgentInfo", "BlockCount", "Entry", "ItemInfo", "OwnerInfo", "Recovery"]
+__all__ = [
+    "AgentInfo",
+    "BlockCount",
+    "Entry",
+    "ItemInfo",
+    "OwnerInfo",
+    "Recovery",
+    "traceparent_of",
+]
+
+_TRACE_BYTES: Final = 32
 
 
 class OwnerInfo(NamedTuple):
@@ -101,3 +111,28 @@ class ItemInfo(NamedTuple):
     redelivered: bool
     sent_ns: int
     """Intended send time, CLOCK_MONOTONIC."""
+    trace: bytes | None = None
+    """The trace that it was put in, as it travels."""
+
+    @property
+    def traceparent(self) -> str | None:
+        """The W3C trace context that it was put in; None outside any."""
+        return traceparent_of(self.trace)
+
+
+def traceparent_of(trace: bytes | None) -> str | None:
+    """The `traceparent` of a trace that travelled; None for bytes that are none.
+
+    It travels as [ trace id 16 | span id 8 | flags 1 | version 1 | zeros 6 ], numbers in network
+    order.
+
+    >>> traceparent_of(bytes(range(1, 26)) + bytes(7))
+    '00-0102030405060708090a0b0c0d0e0f10-1112131415161718-19'
+    >>> traceparent_of(bytes(32)) is None
+    True
+    """
+    if trace is None or len(trace) != _TRACE_BYTES or any(trace[25:]):
+        return None
+    if not any(trace[:16]) or not any(trace[16:24]):
+        return None
+    return f"00-{trace[:16].hex()}-{trace[16:24].hex()}-{trace[24]:02x}"
