@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from ultrafast.validation.machine import MachineFacts
@@ -17,13 +18,15 @@ from ultrafast.validation.machine import MachineFacts
 from .figures import medians, ratios
 from .rounds import Outcome, Turn
 
-__all__ = ["Block", "Report", "Row", "block_of", "show"]
+__all__ = ["Block", "Report", "Row", "Verdict", "block_of", "show"]
 
 _WIDTH = 150  # where the output is no terminal
 _COMPARED = ("p50", "p95", "per_s", "answered_per_s", "bytes")
 _UNITS = {
     "us": "µs",
+    "ms": "ms",
     "per_s": "messages/s",
+    "ops_per_s": "a second",
     "agents": "begun/s, answered/s, each",
 }
 
@@ -71,6 +74,25 @@ class Block(msgspec.Struct, frozen=True, kw_only=True):
     failed: dict[str, str]
 
 
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """One figure that was aimed at: what it was to be, and what it came to.
+
+    Parameters
+    ----------
+    title, aim : str
+    found : float or None
+        None: what it stands on was not measured; `reason` says why.
+    met : bool or None
+    reason : str
+    """
+
+    title: str
+    aim: str
+    found: float | None
+    met: bool | None
+    reason: str = ""
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that one invocation found."""
 
@@ -82,6 +104,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     versions: dict[str, str]
     missing: dict[str, str]
     blocks: list[Block]
+    verdicts: list[Verdict] = []
 
     @property
     def ok(self) -> bool:
@@ -187,7 +210,22 @@ def show(report: Report, ours: Sequence[str], console: Console | None = None) ->
             table.add_row(f"  {name}", "[red]failed[/]")
             console.print(f"failed, {block.key}: {name}: {reason}", style="red", highlight=False)
     console.print(table)
+    if report.verdicts:
+        _judge(report.verdicts, console)
     _explain(report, console)
+
+
+def _judge(verdicts: Sequence[Verdict], console: Console) -> None:
+    table = Table(title="what was aimed at", title_justify="left")
+    table.add_column("figure", min_width=50)
+    table.add_column("aim", justify="right", no_wrap=True)
+    table.add_column("found", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    words = {True: "met", False: "[red]missed[/]", None: ""}
+    for each in verdicts:
+        found = "not measured" if each.found is None else f"{each.found:,.4g}"
+        table.add_row(escape(each.title), each.aim, found, words[each.met] or escape(each.reason))
+    console.print(table)
 
 
 def _explain(report: Report, console: Console) -> None:
@@ -222,6 +260,8 @@ def _figure(name: str, value: float) -> str:
         return f"{value / 1024:.1f} KiB" if value < 1 << 20 else f"{value / (1 << 20):.1f} MiB"
     if name == "over_idle":
         return f"{value:.2f} ×"
+    if name == "ms":
+        return f"{value:.2f}" if value < 10 else f"{value:,.0f}"
     if not name.endswith("per_s"):
         return f"{value:.2f}" if value < 10 else f"{value:.0f}"
     if value >= 1e6:

@@ -9,6 +9,8 @@ Stands on ultrafast's own validation for the shares and the choice of rounds.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Mapping
 
 import msgspec
@@ -34,11 +36,14 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
     others_percent : float
         Of all cores' time, meanwhile, that others had: programs, and guests of the hypervisor.
         Infinite (null in JSON) where the turn was too short to tell.
+    counts : dict of str to int
+        What was counted beside the figures, of which most should be none.
     """
 
     values: dict[str, float]
     samples: int
     others_percent: float
+    counts: dict[str, int] = {}
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,6 +87,7 @@ def alternate(
     *,
     repeat: bool,
     said: Callable[[str], None],
+    repeat_s: float = math.inf,
 ) -> Outcome:
     """Make rounds.
 
@@ -95,6 +101,8 @@ def alternate(
         Whether disturbed rounds are repeated.
     said : callable
         Told about progress.
+    repeat_s : float
+        After so many seconds no disturbed round is repeated any more.
 
     Returns
     -------
@@ -106,7 +114,14 @@ def alternate(
     order = list(turns)
     failed: dict[str, str] = {}
     rounds: list[_Round] = []
-    while order and (len(rounds) < wanted or (repeat and not enough(rounds, wanted))):
+    until = time.monotonic() + repeat_s
+
+    def more() -> bool:
+        if len(rounds) < wanted:
+            return True
+        return repeat and not enough(rounds, wanted) and time.monotonic() < until
+
+    while order and more():
         said(f"round {len(rounds) + 1}")
         taken: dict[str, Turn] = {}
         for name in list(order):

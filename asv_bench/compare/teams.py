@@ -67,6 +67,10 @@ class Member:
         """What the order returned. `deadline` is of time.monotonic."""
         return self._expect(_DONE, deadline)
 
+    def has_answered(self) -> bool:
+        """Whether `answer` would return at once."""
+        return self._connection.poll(0)
+
     def ready(self) -> None:
         """Wait until its end is open."""
         self._expect(_READY, time.monotonic() + _START_S)

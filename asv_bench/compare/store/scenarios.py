@@ -5,22 +5,36 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import msgspec
 
 from ..figures import latencies_us
 from ..rounds import Turn, watched
-from ..teams import member
+from ..teams import Member, member
 from .ends import Contestant, End
 
-__all__ = ["SCENARIOS", "Scenario", "mixed", "slices"]
+__all__ = ["SCENARIOS", "Crowd", "Scenario", "crowd", "fill", "numbered", "read_for", "slices"]
 
 _SLICE = 1_000  # calls that share two readings of the clock
-_SMALL = {"text": "a note", "score": 0.5, "tags": ["a", "b"], "count": 3}
-_BYTES = bytes(range(64))
-_STEP = {"get_batch": 100, "set_batch": 1_000}
+_STEP = {"get_batch": 100, "set_batch": 1_000, "batches": 100}
+_LIMIT_S = 120.0
+_AHEAD_NS = 20_000_000
+_NUMBERS = 64  # different values that a writer writes, one after the other
+
+
+def numbered(number: int) -> bytes:
+    """64 bytes, eight times the same number: half of one and half of another is neither."""
+    return number.to_bytes(8, "little") * 8
+
+
+_VALUES: dict[str, Any] = {
+    "bytes": numbered(0),
+    "dict": {"text": "a note", "score": 0.5, "tags": ["a", "b"], "count": 3},
+    "int": 1 << 40,
+    "float": 0.5,
+}
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,64 +43,98 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     Parameters
     ----------
     key, title : str
-    kind : {"hot", "random", "miss", "overwrite", "insert", "get_batch", "set_batch", "mixed"}
-    small : bool
-        The values are small dicts, not 64 bytes.
+    kind : str
+        "hot", "random", "miss", "overwrite", "insert", "get_batch", "set_batch": one process;
+        "mixed", "batches", "whole": two that read beside one that writes.
+    value : str
+        What is kept, a name in `_VALUES`.
+    reads_wanted : int
+        Until so many were made it goes on; 0: for a turn.
     """
 
     key: str
     title: str
     kind: str
-    small: bool = False
+    value: str = "bytes"
+    reads_wanted: int = 0
+
+    @property
+    def is_crowded(self) -> bool:
+        """Whether several processes take part at once."""
+        return self.kind in ("mixed", "batches", "whole")
 
     @property
     def unit(self) -> str:
         """Of its figures."""
-        return "per_s" if self.kind == "mixed" else "us"
-
-    @property
-    def value(self) -> Any:
-        """What is kept."""
-        return _SMALL if self.small else _BYTES
+        return "ops_per_s" if self.is_crowded else "us"
 
 
 SCENARIOS = (
     Scenario(key="hot", title="get, one key, 64 bytes", kind="hot"),
-    Scenario(key="hot-dict", title="get, one key, a small dict", kind="hot", small=True),
+    Scenario(key="hot-int", title="get, one key, an int", kind="hot", value="int"),
+    Scenario(key="hot-float", title="get, one key, a float", kind="hot", value="float"),
+    Scenario(key="hot-dict", title="get, one key, a small dict", kind="hot", value="dict"),
     Scenario(key="random", title="get, random keys, 64 bytes", kind="random"),
     Scenario(key="miss", title="get of a missing key", kind="miss"),
     Scenario(key="overwrite", title="set over random keys, 64 bytes", kind="overwrite"),
+    Scenario(key="insert", title="set of new keys, 64 bytes", kind="insert"),
+    Scenario(key="get-batch", title="100 random keys at once, for each", kind="get_batch"),
+    Scenario(key="set-batch", title="1,000 random keys at once, for each", kind="set_batch"),
+    Scenario(key="mixed", title="2 readers beside 1 writer: reads, writes", kind="mixed"),
+    Scenario(
+        key="mixed-batch",
+        title="the same, 100 keys read at once, 1,000 written",
+        kind="batches",
+    ),
+    Scenario(
+        key="whole",
+        title="2 readers beside 1 writer, 100,000,000 reads",
+        kind="whole",
+        reads_wanted=100_000_000,
+    ),
+    # The last: it leaves other values than those above expect.
     Scenario(
         key="overwrite-dict",
         title="set over random keys, a small dict",
         kind="overwrite",
-        small=True,
+        value="dict",
     ),
-    Scenario(key="insert", title="set of new keys, 64 bytes", kind="insert"),
-    Scenario(key="get-batch", title="100 random keys at once, for each", kind="get_batch"),
-    Scenario(key="set-batch", title="1,000 random keys at once, for each", kind="set_batch"),
-    Scenario(key="mixed", title="2 readers beside 1 writer, 64 bytes, reads of both", kind="mixed"),
 )
 
 
-def slices(
-    scenario: Scenario, end: End, entries: int, turn_s: float
-) -> tuple[dict[str, float], int]:
-    """Fill, then time slices of calls for so long: nanoseconds a call, as microseconds."""
-    value, kind = scenario.value, scenario.kind
-    keys = [f"key-{number:07d}" for number in range(entries)]
+def fill(end: End, entries: int) -> None:
+    """A value for every key."""
+    keys = _keys(entries)
     for at in range(0, entries, _STEP["set_batch"]):
-        end.set_many(keys[at : at + _STEP["set_batch"]], value)
-    random.Random(1).shuffle(keys)
-    fresh = [f"new-{number:07d}" for number in range(_SLICE)]
+        end.set_many(keys[at : at + _STEP["set_batch"]], _VALUES["bytes"])
+
+
+def _keys(entries: int, seed: int | None = None) -> list[str]:
+    keys = [f"key-{number:07d}" for number in range(entries)]
+    if seed is not None:
+        random.Random(seed).shuffle(keys)
+    return keys
+
+
+def slices(
+    scenario: Scenario, contestant: type[Contestant], end: End, entries: int, turn_s: float
+) -> tuple[dict[str, float], int]:
+    """Time slices of calls for so long: nanoseconds a call, as microseconds."""
+    value, kind = _VALUES[scenario.value], scenario.kind
+    size = contestant.writes_timed if kind in ("overwrite", "insert") else _SLICE
+    keys = _keys(entries, seed=1)
+    fresh = [f"new-{number:07d}" for number in range(size)]
+    hot = "the hot key"
+    if kind == "hot":
+        end.set(hot, value)
     run = _loop(end, kind)
-    around = _cuts(keys)
+    around = _cuts(keys, size)
     samples = []
     stop = time.perf_counter() + turn_s
     while time.perf_counter() < stop or not samples:
         cut = next(around)
         if kind == "hot":
-            cut = [keys[0]] * _SLICE
+            cut = [hot] * _SLICE
         elif kind == "miss":
             cut = ["no such key"] * _SLICE
         elif kind == "insert":
@@ -96,113 +144,185 @@ def slices(
         samples.append((time.perf_counter_ns() - begun) // len(cut))
         if kind == "insert":
             end.delete_many(fresh)
-    if kind in ("hot", "random") and end.get(keys[0]) != value:
+    kept = {"hot": hot, "random": keys[0], "overwrite": keys[0], "set_batch": keys[0]}.get(kind)
+    if kept is not None and end.get(kept) != value:
         raise AssertionError("it does not give back what was kept")
     if kind == "miss" and end.get("no such key") is not None:
         raise AssertionError("it has what nobody kept")
-    return latencies_us(samples), len(samples) * _SLICE
+    return latencies_us(samples), len(samples) * size
 
 
-def _cuts(keys: Sequence[str]) -> Iterator[Sequence[str]]:
+def _cuts(keys: Sequence[str], size: int = _SLICE) -> Iterator[Sequence[str]]:
     while True:
-        for at in range(0, len(keys) - _SLICE + 1, _SLICE):
-            yield keys[at : at + _SLICE]
+        for at in range(0, len(keys) - size + 1, size):
+            yield keys[at : at + size]
 
 
 def _loop(end: End, kind: str) -> Callable[[Sequence[str], Any], None]:
     if kind == "get_batch":
-        return lambda keys, value: (
-            [end.get_many(keys[at : at + _STEP[kind]]) for at in range(0, len(keys), _STEP[kind])][
-                :0
-            ]
-            and None
-        )
+        step = _STEP[kind]
+
+        def batches(keys: Sequence[str], value: Any) -> None:
+            for at in range(0, len(keys), step):
+                end.get_many(keys[at : at + step])
+
+        return batches
     if kind == "set_batch":
         return end.set_many
     call = {"miss": end.look, "overwrite": end.write, "insert": end.write}.get(kind, end.read)
-    names: dict[str, Any] = {}
-    given = "".join(f", {name}={name}" for name in end.names)
-    text = f"def run(keys, value, end=end{given}):\n    for key in keys:\n        {call}\n"
-    exec(text, {"end": end, **end.names}, names)
-    made: Callable[[Sequence[str], Any], None] = names["run"]
+    made: Callable[[Sequence[str], Any], None] = _compiled(
+        end, "keys, value", f"    for key in keys:\n        {call}\n"
+    )
     return made
 
 
-def mixed(
-    contestant: type[Contestant],
-    address: Any,
-    entries: int,
-    turn_s: float,
-    limit_s: float,
-    pids: Callable[[], list[int]],
-) -> Turn:
-    """Two processes that read random keys while a third writes them: reads a second, of both."""
+def _compiled(end: End, arguments: str, body: str) -> Any:
+    """A function with this body, in which what an end's expressions name is local."""
+    scope = {"end": end, **end.names}
+    given = "".join(f", {name}={name}" for name in scope)
+    exec(f"def run({arguments}{given}):\n{body}", scope)
+    return scope["run"]
 
-    def measure() -> tuple[dict[str, float], int]:
-        begin_ns = time.monotonic_ns() + 50_000_000
-        for number, each in enumerate(everybody):
-            order = write_for if each is writer else read_for
-            each.begin(order, entries, begin_ns, turn_s, number, timeout_s=limit_s)
-        counts = [each.answer(time.monotonic() + limit_s) for each in everybody]
-        reads, writes = sum(counts[:2]), counts[2]
-        return {"per_s": reads / turn_s, "writes_per_s": writes / turn_s}, reads
 
+# --- several processes at once
+
+
+class Crowd:
+    """Two processes that read random keys while a third writes them."""
+
+    def __init__(self, readers: Sequence[Member], writer: Member, writes_timed: int) -> None:
+        self._readers = readers
+        self._writer = writer
+        self._writes_timed = writes_timed
+
+    def measure(
+        self,
+        scenario: Scenario,
+        entries: int,
+        turn_s: float,
+        reads_wanted: int,
+        pids: Callable[[], list[int]],
+    ) -> Turn:
+        """Reads and writes a second; how many reads were of no value that anybody wrote."""
+        counted: dict[str, int] = {}
+
+        def measure() -> tuple[dict[str, float], int]:
+            begin_ns = time.monotonic_ns() + _AHEAD_NS
+            batched = scenario.kind == "batches"
+            each_wanted = reads_wanted // len(self._readers)
+            for seed, reader in enumerate(self._readers):
+                arguments = (entries, begin_ns, turn_s, seed, batched, each_wanted)
+                reader.begin(read_for, *arguments, timeout_s=_LIMIT_S)
+            if reads_wanted:  # it writes until it is told that they are done
+                return self._until_read(entries, begin_ns, counted)
+            arguments = (entries, begin_ns, turn_s, 9, batched, self._writes_timed)
+            self._writer.begin(write_for, *arguments, timeout_s=_LIMIT_S)
+            found = [each.answer(time.monotonic() + _LIMIT_S) for each in self._readers]
+            writes, passed_s = self._writer.answer(time.monotonic() + _LIMIT_S)
+            return _rates(found, writes / passed_s, counted)
+
+        turn = watched(pids, measure)
+        return msgspec.structs.replace(turn, counts=counted)
+
+    def _until_read(
+        self, entries: int, begin_ns: int, counted: dict[str, int]
+    ) -> tuple[dict[str, float], int]:
+        found: list[Any] = [None] * len(self._readers)
+        writes, written_s = 0, 0.0
+        deadline = time.monotonic() + _LIMIT_S
+        while any(each is None for each in found):
+            started_ns = max(begin_ns, time.monotonic_ns())
+            arguments = (entries, started_ns, 1.0, 9, False, self._writes_timed)
+            self._writer.begin(write_for, *arguments, timeout_s=_LIMIT_S)
+            more, passed_s = self._writer.answer(deadline)
+            writes, written_s = writes + more, written_s + passed_s
+            for number, reader in enumerate(self._readers):
+                if found[number] is None and reader.has_answered():
+                    found[number] = reader.answer(deadline)
+        return _rates(found, writes / written_s, counted)
+
+
+def _rates(
+    found: Sequence[tuple[int, float, int, int]], writes_per_s: float, counted: dict[str, int]
+) -> tuple[dict[str, float], int]:
+    reads = sum(each[0] for each in found)
+    counted["torn"] = sum(each[2] for each in found)
+    counted["missed"] = sum(each[3] for each in found)
+    per_s = sum(each[0] / each[1] for each in found)
+    return {"per_s": per_s, "writes_per_s": writes_per_s}, reads
+
+
+@contextmanager
+def crowd(contestant: type[Contestant], address: Any) -> Iterator[Crowd]:
+    """The processes, each with its own access; asleep while others have their turn."""
     with ExitStack() as stack:
-        readers = [
-            stack.enter_context(member(f"{contestant.name} reader", contestant.end, address))
-            for _ in range(2)
+        names = ("a reader", "a reader", "the writer")
+        members = [
+            stack.enter_context(member(f"{contestant.name}, {name}", contestant.end, address))
+            for name in names
         ]
-        writer = stack.enter_context(member(f"{contestant.name} writer", contestant.end, address))
-        everybody = [*readers, writer]
-        for each in everybody:
+        for each in members:
             each.ready()
-        writer.begin(fill, entries, timeout_s=limit_s)
-        writer.answer(time.monotonic() + limit_s)
-        return watched(pids, measure)
+        yield Crowd(members[:2], members[2], contestant.writes_timed)
 
 
-def _numbered(number: int) -> bytes:
-    return number.to_bytes(8, "little") * 8
+def read_for(
+    end: End,
+    entries: int,
+    begin_ns: int,
+    turn_s: float,
+    seed: int,
+    batched: bool,
+    reads_wanted: int,
+) -> tuple[int, float, int, int]:
+    """Reads made, the seconds they took; torn values, and keys that were said to be missing."""
+    around = _cuts(_keys(entries, seed))
+    sound = frozenset(numbered(number) for number in range(_NUMBERS))
+    if batched:
+        step = _STEP["batches"]
 
-
-def fill(end: End, entries: int) -> None:
-    """A value for every key, eight times the same number."""
-    for number in range(entries):
-        end.set(f"key-{number:07d}", _numbered(number))
-
-
-def read_for(end: End, entries: int, begin_ns: int, turn_s: float, seed: int) -> int:
-    """Reads made in the time; a torn value or a false miss is an error."""
-    keys = [f"key-{number:07d}" for number in range(entries)]
-    random.Random(seed).shuffle(keys)
-    scope: dict[str, Any] = {}
-    given = "".join(f", {name}={name}" for name in end.names)
-    exec(
-        f"def run(keys, end=end{given}):\n    return [{end.read} for key in keys]\n",
-        {"end": end, **end.names},
-        scope,
-    )
-    run, around, count = scope["run"], _cuts(keys), 0
+        def run(keys: Sequence[str]) -> list[Any]:
+            found: list[Any] = []
+            for at in range(0, len(keys), step):
+                found += end.get_many(keys[at : at + step])
+            return found
+    else:
+        run = _compiled(end, "keys", f"    return [{end.read} for key in keys]\n")
+    count = torn = missed = 0
     stop_ns = begin_ns + int(turn_s * 1e9)
-    while time.monotonic_ns() < begin_ns:
-        pass
-    while time.monotonic_ns() < stop_ns or not count:  # at least a slice, however slow
-        for value in run(next(around)):
-            if len(value) != 64 or value != value[:8] * 8:
-                raise AssertionError(f"a torn value: {value!r}")
+    _wait_for(begin_ns)
+    while count < reads_wanted or (not reads_wanted and time.monotonic_ns() < stop_ns) or not count:
+        found = run(next(around))
+        if not sound.issuperset(found):
+            missed += found.count(None)
+            torn += sum(value not in sound for value in found if value is not None)
         count += _SLICE
-    return count
+    return count, (time.monotonic_ns() - begin_ns) / 1e9, torn, missed
 
 
-def write_for(end: End, entries: int, begin_ns: int, turn_s: float, seed: int) -> int:
-    """Writes made in the time."""
-    keys = [f"key-{number:07d}" for number in range(entries)]
-    random.Random(seed).shuffle(keys)
-    run, around, count = _loop(end, "overwrite"), _cuts(keys), 0
+def write_for(
+    end: End,
+    entries: int,
+    begin_ns: int,
+    turn_s: float,
+    seed: int,
+    batched: bool,
+    writes_timed: int,
+) -> tuple[int, float]:
+    """Writes made, and the seconds they took."""
+    size = _SLICE if batched else writes_timed
+    run = _loop(end, "set_batch" if batched else "overwrite")
+    around = _cuts(_keys(entries, seed), size)
+    values = [numbered(number) for number in range(_NUMBERS)]
+    count = 0
     stop_ns = begin_ns + int(turn_s * 1e9)
-    while time.monotonic_ns() < begin_ns:
-        pass
+    _wait_for(begin_ns)
     while time.monotonic_ns() < stop_ns or not count:  # at least a slice, however slow
-        run(next(around), _numbered(count))
-        count += _SLICE
-    return count
+        run(next(around), values[count // size % _NUMBERS])
+        count += size
+    return count, (time.monotonic_ns() - begin_ns) / 1e9
+
+
+def _wait_for(begin_ns: int) -> None:
+    while time.monotonic_ns() < begin_ns:
+        time.sleep(0)
