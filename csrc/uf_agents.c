@@ -115,6 +115,7 @@ int uf_agent_new(struct uf_agents *agents, uint32_t type, uint32_t worker, uint3
             atomic_store_explicit(&record->touched_ns, 0, memory_order_relaxed);
             atomic_store_explicit(&record->spawned_ns, now_ns, memory_order_relaxed);
             atomic_store_explicit(&record->parent, parent, memory_order_relaxed);
+            atomic_store_explicit(&record->burst, 0, memory_order_relaxed);
             *id = uf_agent_id(generation_of(word), slot);
             return UF_OK;
         }
@@ -225,6 +226,9 @@ int uf_agent_move(struct uf_agents *agents, uint64_t id, uint32_t from, uint32_t
         }
         if (state_of(word) != from) {
             return UF_BUSY;
+        }
+        if (!uf_agent_may(from, to)) {
+            return UF_INVALID;
         }
         if (to == UF_AGENT_WARM && type_of(word) >= agents->types_max) {
             return UF_CORRUPT; /* its hint would go to a ring that is none */

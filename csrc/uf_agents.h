@@ -7,6 +7,7 @@
  *
  *            FREE --new--> BUILDING --built--> WARM --claim: one CAS--> STARTING --> ACTIVE
  *            FREE --new--> STARTING (cold)            ACTIVE -> DRAINING -> STOPPED | FAILED -> FREE
+ *            Every move that is allowed: uf_agent_may. Others are refused, whoever asks.
  *            FREE raises the generation: an old id is recognised, its messages are not misdelivered.
  * OWNERSHIP  Every move is one CAS on the word. BUILDING and STARTING carry the claimer's name; the
  *            worker that hosts the agent writes its counters, alone.
@@ -23,7 +24,8 @@
  * ERRORS     STALE: another generation. NO_AGENT_SLOT. EMPTY: no warm agent, or, beside another
  *            claim, none that it has a hint at. BUSY: the agent is in
  *            another state than the move begins with; or, from type, another process names one at every
- *            attempt. INVALID: slot, type or state out of range. CORRUPT: a record's type is none, or as
+ *            attempt. INVALID: slot, type or state out of range, or a
+ *            move that is none. CORRUPT: a record's type is none, or as
  *            uf_ring.h.
  * PROOF      P1: `test_agents`, `explore_agents`, `steps_finds_hint_never_given_again`. P2: one
  *            claimer an agent, one id a life: `linear_finds_agent_claimed_without_comparing`,
@@ -55,6 +57,25 @@ enum uf_agent_state {
 };
 #define UF_AGENT_STATES 8u
 
+/* Whether an agent in one state may be moved to another. WARM from STARTING: a claim given back, whose
+ * agent was never told of it. FREE from anywhere: the record is given back. new alone leaves FREE. */
+static inline bool uf_agent_may(uint32_t from, uint32_t to)
+{
+#define TO(state) (1u << UF_AGENT_##state)
+    static const uint8_t moves[UF_AGENT_STATES] = {
+        [UF_AGENT_FREE] = TO(BUILDING) | TO(STARTING),
+        [UF_AGENT_BUILDING] = TO(WARM) | TO(FAILED) | TO(FREE),
+        [UF_AGENT_WARM] = TO(STARTING) | TO(STOPPED) | TO(FREE),
+        [UF_AGENT_STARTING] = TO(WARM) | TO(ACTIVE) | TO(STOPPED) | TO(FAILED) | TO(FREE),
+        [UF_AGENT_ACTIVE] = TO(DRAINING) | TO(STOPPED) | TO(FAILED) | TO(FREE),
+        [UF_AGENT_DRAINING] = TO(STOPPED) | TO(FAILED) | TO(FREE),
+        [UF_AGENT_STOPPED] = TO(FREE),
+        [UF_AGENT_FAILED] = TO(FREE),
+    };
+#undef TO
+    return from < UF_AGENT_STATES && to < UF_AGENT_STATES && (moves[from] >> to & 1) != 0;
+}
+
 struct uf_agent {
     alignas(UF_LINE) _Atomic uint64_t word; /* A1, A2                                            */
     _Atomic uint32_t depth;      /* its worker: messages waiting in its mailbox                  */
@@ -65,7 +86,7 @@ struct uf_agent {
     _Atomic uint64_t touched_ns; /* its worker: CLOCK_MONOTONIC of the last message              */
     _Atomic uint64_t spawned_ns; /* its claimer: CLOCK_MONOTONIC                                 */
     _Atomic uint64_t parent;     /* its claimer: the agent that spawned it, or 0                 */
-    _Atomic uint64_t reserved;
+    _Atomic uint64_t burst; /* its worker: [ CLOCK_MONOTONIC ms 40 | restarts since then 24 ] */
 };
 _Static_assert(sizeof(struct uf_agent) == UF_LINE, "a record is one line");
 
@@ -136,6 +157,11 @@ UF_API int uf_agent_route(const struct uf_agents *agents, uint64_t id, uint32_t 
 UF_API void uf_agent_handled(struct uf_agents *agents, uint32_t slot, bool failed, uint64_t now_ns);
 UF_API void uf_agent_set_depth(struct uf_agents *agents, uint32_t slot, uint32_t depth);
 UF_API void uf_agent_restarted(struct uf_agents *agents, uint32_t slot);
+/* A restart begins: counted, and how many have begun within the period that the first of them opened. */
+UF_API uint32_t uf_agent_relapsed(struct uf_agents *agents, uint32_t slot, uint64_t now_ns,
+                                  uint64_t period_ns);
+/* It ended well, and its reason was none of the agent's: not counted in the period. */
+UF_API void uf_agent_settled(struct uf_agents *agents, uint32_t slot);
 /* counts[type * UF_AGENT_STATES + state] += 1 for every record that is not FREE; types_max rows. */
 UF_API void uf_agents_tally(const struct uf_agents *agents, uint32_t worker_or_all,
                             uint32_t *counts);

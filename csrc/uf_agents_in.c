@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-/* Types, and mending: what the calls of every day do not need. */
+/* Types, restarts and mending: what the calls of every day do not need. */
 
 /* Rows are named in order and never freed, so two namers of one name meet at the first free row: one
  * wins it, and the other waits to see its name (a bounded time: the namer may be dead). */
@@ -71,6 +71,41 @@ const char *uf_agents_type_name(const struct uf_agents *agents, uint32_t type)
         return NULL;
     }
     return row->name;
+}
+
+#define BURST_COUNT_BITS 24u
+#define BURST_COUNT ((1u << BURST_COUNT_BITS) - 1)
+#define BURST_MS ((1ull << 40) - 1)
+
+uint32_t uf_agent_relapsed(struct uf_agents *agents, uint32_t slot, uint64_t now_ns,
+                           uint64_t period_ns)
+{
+    if (slot >= agents->count) {
+        return 0;
+    }
+    struct uf_agent *record = &agents->record[slot];
+    /* Relaxed, both: the hosting worker alone reads and writes it. */
+    uint64_t burst = atomic_load_explicit(&record->burst, memory_order_relaxed);
+    uint64_t now_ms = (now_ns / 1000000) & BURST_MS;
+    uint64_t count = burst & BURST_COUNT;
+    uint64_t since = burst >> BURST_COUNT_BITS;
+    bool over = count == 0 || ((now_ms - since) & BURST_MS) > period_ns / 1000000;
+    count = over ? 1 : count + (count < BURST_COUNT);
+    since = over ? now_ms : since;
+    atomic_store_explicit(&record->burst, since << BURST_COUNT_BITS | count, memory_order_relaxed);
+    return (uint32_t)count;
+}
+
+void uf_agent_settled(struct uf_agents *agents, uint32_t slot)
+{
+    if (slot < agents->count) {
+        struct uf_agent *record = &agents->record[slot];
+        /* Relaxed, both: as in relapsed. */
+        uint64_t burst = atomic_load_explicit(&record->burst, memory_order_relaxed);
+        if ((burst & BURST_COUNT) != 0) {
+            atomic_store_explicit(&record->burst, burst - 1, memory_order_relaxed);
+        }
+    }
 }
 
 void uf_agents_recover(struct uf_agents *agents, uint32_t dead, struct uf_agents_recovery *done)

@@ -16,6 +16,7 @@ from ultrafast.core._agents import (
     DRAINING,
     FAILED,
     FREE,
+    MOVES,
     NO_LIMIT,
     SLOT_BITS,
     STARTING,
@@ -69,6 +70,10 @@ class AgentMachine(RuleBasedStateMachine):
             return
         id = data.draw(st.sampled_from(sorted(self.model)))
         type, worker, state = self.model[id]
+        if state == old and (old, new) not in MOVES:
+            with pytest.raises(errors.InvalidArgument, match=f"from {STATES[old]} to"):
+                self.agents.move(id, old, new)
+            return
         status = self.agents.move(id, old, new)
         assert status == (OK if state == old else BUSY)
         if status == OK and new == FREE:
@@ -222,6 +227,19 @@ def test_every_record_used(agents: Agents) -> None:
         active(agents)
     with pytest.raises(errors.InvalidArgument):
         agents.new(0, 0, 0, ACTIVE, 5, 0, 1)
+
+
+def test_restarts_are_counted_in_a_period(agents: Agents) -> None:
+    slot = active(agents) & ((1 << SLOT_BITS) - 1)
+    second = 1_000_000_000
+    assert [agents.relapsed(slot, n * second, 10 * second) for n in (100, 101, 110)] == [1, 2, 3]
+    agents.settled(slot)
+    assert agents.relapsed(slot, 110 * second, 10 * second) == 3
+    assert agents.relapsed(slot, 111 * second, 10 * second) == 1  # the next period
+    agents.settled(slot)
+    agents.settled(slot)  # there is none to take off
+    assert agents.relapsed(slot, 112 * second, 10 * second) == 1
+    assert agents.relapsed(SMALL.agents, 1, 1) == 0
 
 
 def test_tally_of_one_worker(agents: Agents) -> None:

@@ -210,6 +210,8 @@ void call_agents(struct guest *guest, struct tape *tape)
         uf_agent_handled(agents, tape_byte(tape), tape_byte(tape) % 2 == 0, 1);
         uf_agent_set_depth(agents, tape_byte(tape), tape_byte(tape));
         uf_agent_restarted(agents, tape_byte(tape));
+        (void)uf_agent_relapsed(agents, tape_byte(tape), tape_byte(tape), tape_byte(tape));
+        uf_agent_settled(agents, tape_byte(tape));
         break;
     default:
         read_agents(guest, tape);

@@ -188,7 +188,8 @@ static void work(const struct scene *scene, struct uf_system *system, uint64_t *
     }
     if (lives && held == 0 && any % 8 == 0) {
         uint32_t from = (any >> 8) % 2 == 0 ? UF_AGENT_WARM : UF_AGENT_STARTING;
-        move(agents, released, from, (any >> 16) % 2 == 0 ? UF_AGENT_FREE : UF_AGENT_WARM);
+        bool frees = from == UF_AGENT_WARM || (any >> 16) % 2 == 0;
+        move(agents, released, from, frees ? UF_AGENT_FREE : UF_AGENT_WARM);
         return;
     }
     uint64_t id = 0;

@@ -29,11 +29,19 @@ DRAINING = _c.UF_AGENT_DRAINING
 STOPPED = _c.UF_AGENT_STOPPED
 FAILED = _c.UF_AGENT_FAILED
 STATES = ("free", "building", "warm", "starting", "active", "draining", "stopped", "failed")
+MOVES = frozenset(
+    (old, new) for old in range(len(STATES)) for new in range(len(STATES))
+    if _c.uf_agent_may(old, new)
+)
 SLOT_BITS = _c.UF_AGENT_SLOT_BITS
 NO_LIMIT = UINT32_MAX
 
 
 cdef array.array IDS = array.array("Q")
+
+
+cdef str name_of_state(uint32_t state):
+    return STATES[state] if state < len(STATES) else str(state)
 
 
 cdef object info_of(const _c.uf_agent_info *info):
@@ -149,11 +157,14 @@ cdef class Agents:
         return id, worker
 
     def move(self, uint64_t id, uint32_t old, uint32_t new):
-        """Change an agent's state: `OK`; `STALE`: it is gone; `BUSY`: it was in another state."""
+        """Change an agent's state: `OK`; `STALE`: it is gone; `BUSY`: it was in another state.
+
+        `InvalidArgument` when `MOVES` has no such move.
+        """
         can_write(self.region)
         cdef int status = _c.uf_agent_move(self._agents, id, old, new)
         if status != _c.UF_OK and status != _c.UF_STALE and status != _c.UF_BUSY:
-            check(status, f"agent {id:#x} from {old} to {new}")
+            check(status, f"agent {id:#x} from {name_of_state(old)} to {name_of_state(new)}")
         return status
 
     def look(self, uint64_t id):
@@ -222,6 +233,16 @@ cdef class Agents:
         """Count a restart."""
         can_write(self.region)
         _c.uf_agent_restarted(self._agents, slot)
+
+    def relapsed(self, uint32_t slot, uint64_t now_ns, uint64_t period_ns):
+        """Count a restart that begins: how many have, in the period that the first of them opened."""
+        can_write(self.region)
+        return _c.uf_agent_relapsed(self._agents, slot, now_ns, period_ns)
+
+    def settled(self, uint32_t slot):
+        """Take the last restart off that count: it ended well, and was not of the agent's doing."""
+        can_write(self.region)
+        _c.uf_agent_settled(self._agents, slot)
 
     def tally(self, worker=None):
         """Count agents by type and state, of all workers or of one.

@@ -229,6 +229,9 @@ cdef extern from "uf.h" nogil:
     void uf_agent_handled(uf_agents *agents, uint32_t slot, bint failed, uint64_t now_ns)
     void uf_agent_set_depth(uf_agents *agents, uint32_t slot, uint32_t depth)
     void uf_agent_restarted(uf_agents *agents, uint32_t slot)
+    uint32_t uf_agent_relapsed(uf_agents *agents, uint32_t slot, uint64_t now_ns, uint64_t period_ns)
+    void uf_agent_settled(uf_agents *agents, uint32_t slot)
+    bint uf_agent_may(uint32_t old, uint32_t new)
     void uf_agents_tally(const uf_agents *agents, uint32_t worker_or_all, uint32_t *counts)
     struct uf_agents_recovery:
         uint32_t freed
