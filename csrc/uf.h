@@ -7,11 +7,13 @@
  *   uf_owner    process slots, the dead        uf_agents  records of agents
  *   uf_bits     hints at free things           uf_hist    counters and histograms
  *   uf_pool     blocks and who has them        uf_system  all of it
- *   uf_share    a payload for many receivers uf_crc     checksums of what leaves
+ *   uf_share    a payload for many receivers   uf_crc     checksums of what leaves
+ *   uf_hold     values kept by views         uf_clock   room in a full store
+ *   uf_declared what is said of namespaces
  *
  *   one region:
  *   0      64          4096
- *   [ head | directory | OWNERS | TABLE | QUEUES | MESSAGES | AGENTS | METRICS | VALUES | SETTINGS ]
+ *   [ head | directory | OWNERS | TABLE | QUEUES | MESSAGES | AGENTS | METRICS | VALUES | DECLARED | SETTINGS ]
  */
 #ifndef UF_H
 #define UF_H
@@ -25,10 +27,13 @@
 #include "uf_bits.h"
 #include "uf_pool.h"
 #include "uf_share.h"
+#include "uf_hold.h"
+#include "uf_declared.h"
 #include "uf_ring.h"
 #include "uf_bell.h"
 #include "uf_queue.h"
 #include "uf_table.h"
+#include "uf_clock.h"
 #include "uf_agents.h"
 #include "uf_hist.h"
 #include "uf_system.h"

@@ -11,6 +11,7 @@
  *                             \--set--> TABLE --replace, delete--> OWNED
  *            a taker died: TAKEN -> ORPHAN;  found in a ring by recovery: OWNED -> RING
  *            a payload of many receivers: OWNED -> SHARED -> FREE (v + 1), see uf_share.h
+ *            an entry read in place: TABLE -> HELD -> TABLE, or FREE (v + 1), see uf_hold.h
  * OWNERSHIP  The owner word is the truth; the bitmaps only say where to look (uf_bits.h). OWNED by a
  *            process: in its cache, being filled, or pushed by it and still in a ring (then the
  *            ring's slot names the block as well, see uf_queue.h). Blocks are type-stable: a block
@@ -58,6 +59,7 @@ enum uf_block_state {
     UF_BLOCK_ORPHAN = 4, /* place: the queue whose next receiver delivers it   */
     UF_BLOCK_RING = 5,   /* its sender is dead and mended; a ring slot names it */
     UF_BLOCK_SHARED = 6, /* owner and place: who holds it, see uf_share.h      */
+    UF_BLOCK_HELD = 7,   /* as TABLE; owner and place: whose views keep it, see uf_hold.h */
 };
 #define UF_PLACE_REFERENCE 0x3fffu /* of an OWNED block: it holds a payload, see uf_share.h */
 
@@ -82,22 +84,28 @@ struct uf_message {
 
 /* The head of a block that carries a stored entry. Written while OWNED, constant while TABLE. */
 struct uf_value {
-    _Atomic uint64_t owner;       /* see PICTURE; W1, W2                            */
-    _Atomic uint64_t holders;     /* views that keep the block (reserved)           */
-    _Atomic uint32_t value_bytes; /* relaxed words: a late reader may race a writer */
-    _Atomic uint16_t space_bytes; /* namespace name, first in the payload            */
-    _Atomic uint16_t key_bytes;   /* then the key, padded to 8; then the value       */
-    _Atomic uint64_t hash;        /* of namespace and key; the owner, while it fills  */
-    _Atomic uint64_t version;     /* reserved; the owner word's version is the entry's */
-    _Atomic uint64_t expires_ns;  /* CLOCK_REALTIME, 0 for never                     */
-    _Atomic uint32_t tag;         /* the value's type, the codec's business          */
-    _Atomic uint32_t reserved;
+    _Atomic uint64_t owner;        /* see PICTURE; W1, W2                            */
+    _Atomic uint64_t holders;      /* whose views keep the block: uf_hold.h          */
+    _Atomic uint32_t value_bytes;  /* relaxed words: a late reader may race a writer */
+    _Atomic uint16_t space_bytes;  /* namespace name, first in the payload            */
+    _Atomic uint16_t key_bytes;    /* then the key, padded to 8; then the value       */
+    _Atomic uint64_t hash;         /* of namespace and key; the owner, while it fills  */
+    _Atomic uint64_t more_holders; /* the same                                      */
+    _Atomic uint64_t expires_ns;   /* CLOCK_REALTIME, 0 for never                     */
+    _Atomic uint32_t tag;          /* the value's type, the codec's business          */
+    _Atomic uint32_t use; /* UF_USE_*: its writer, then readers and the hand of uf_clock.h */
     uint64_t reserved2;
 };
 _Static_assert(sizeof(struct uf_message) == UF_BLOCK_HEAD, "a head is one line");
 _Static_assert(sizeof(struct uf_value) == UF_BLOCK_HEAD, "a head is one line");
 _Static_assert(offsetof(struct uf_message, owner) == 0, "both heads begin with the owner word");
 _Static_assert(offsetof(struct uf_value, owner) == 0, "both heads begin with the owner word");
+
+enum uf_use {
+    UF_USE_NONE = 0, /* not a cache's entry: readers leave it alone            */
+    UF_USE_IDLE = 1, /* a cache's, and not read since the hand came by          */
+    UF_USE_SEEN = 2, /* a cache's, and read since                               */
+};
 
 #define UF_MESSAGE_REDELIVERED 1u /* its last taker died before it was done with it            */
 #define UF_MESSAGE_ONCE 2u        /* at most once: a taken message is not delivered again      */
@@ -155,6 +163,14 @@ static inline uint64_t uf_word_as(uint64_t word, uint32_t state, uint32_t owner,
 {
     return uf_word(uf_word_version(word), state, owner, place);
 }
+
+/* What stays of the owner word while the block is one entry: the version, and that it is TABLE or HELD. */
+#define UF_WORD_ENTRY (~0ull << 28 | 0xbull << 24)
+static inline bool uf_word_is_entry(uint64_t word)
+{
+    return (word & 0xbull << 24) == (uint64_t)UF_BLOCK_TABLE << 24;
+}
+_Static_assert((UF_BLOCK_HELD & 0xb) == UF_BLOCK_TABLE, "one bit tells them apart");
 
 static inline uint32_t uf_handle(uint32_t class, uint32_t index)
 {

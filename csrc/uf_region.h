@@ -35,7 +35,7 @@
 #include "uf_step.h"
 
 #define UF_MAGIC 0x5453414652544c55ull /* "ULTRFAST", little endian */
-#define UF_LAYOUT_VERSION 2u
+#define UF_LAYOUT_VERSION 3u
 #define UF_AREAS_MAX 14u
 
 enum uf_area_kind {
@@ -47,6 +47,7 @@ enum uf_area_kind {
     UF_AREA_METRICS = 6,
     UF_AREA_VALUES = 7,
     UF_AREA_SETTINGS = 8,
+    UF_AREA_DECLARED = 9,
 };
 
 /* Written by the creator before G1, read by everybody after G2. */

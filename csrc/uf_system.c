@@ -17,6 +17,7 @@ static uint32_t plan(const struct uf_sizes *sizes, struct uf_area *areas)
         {UF_AREA_AGENTS, uf_agents_bytes(sizes->agents, sizes->types, sizes->warm)},
         {UF_AREA_METRICS, uf_metrics_bytes(sizes->shards)},
         {UF_AREA_VALUES, uf_pool_bytes(sizes->value, sizes->value_classes)},
+        {UF_AREA_DECLARED, uf_declared_bytes()},
         {UF_AREA_SETTINGS, 8 + sizes->settings_bytes},
     };
     uint32_t count = sizeof wanted / sizeof wanted[0];
@@ -63,6 +64,10 @@ static int open_all(struct uf_system *system, uint32_t slot)
         area = uf_region_area(region, UF_AREA_TABLE, &bytes);
         status =
             uf_table_open(&system->table, area, bytes, &system->values, intent, region->id, me);
+    }
+    if (status == UF_OK) {
+        area = uf_region_area(region, UF_AREA_DECLARED, &bytes);
+        status = uf_declared_open(&system->declared, area, bytes, region->id);
     }
     if (status == UF_OK) {
         area = uf_region_area(region, UF_AREA_AGENTS, &bytes);

@@ -2,7 +2,7 @@
  *
  * WHAT       Makes a region of the sizes asked for, attaches to one, and recovers after a death. The
  *            one place that knows every structure.
- * PICTURE    [ head | OWNERS | TABLE | QUEUES | MESSAGES | AGENTS | METRICS | VALUES | SETTINGS ]
+ * PICTURE    [ head | OWNERS | TABLE | QUEUES | MESSAGES | AGENTS | METRICS | VALUES | DECLARED | SETTINGS ]
  * OWNERSHIP  A `struct uf_system` is one attachment: its slot, its caches of blocks. The settings are
  *            bytes of the creator's, read by those who attach, never interpreted here.
  * THREADS    One thread at a time for each `struct uf_system`.
@@ -18,6 +18,7 @@
 #define UF_SYSTEM_H
 
 #include "uf_agents.h"
+#include "uf_clock.h"
 #include "uf_hist.h"
 #include "uf_queue.h"
 #include "uf_table.h"
@@ -48,6 +49,7 @@ struct uf_system {
     struct uf_pool values;
     struct uf_queues queues;
     struct uf_table table;
+    struct uf_declared declared;
     struct uf_agents agents;
     struct uf_metrics metrics;
     const uint8_t *settings; /* in the region */

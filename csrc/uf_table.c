@@ -32,6 +32,7 @@ int uf_table_read(const struct uf_table *table, const struct uf_key *key, uint64
             if (entry->expires_ns != 0 && now_ns >= entry->expires_ns) {
                 return UF_MISSING;
             }
+            uf_table_touch(table, found.value);
             return copy ? UF_OK : UF_TOO_BIG;
         }
     }
@@ -73,7 +74,7 @@ static int fill(struct uf_table *table, const struct uf_key *key, const void *da
     struct uf_value *value = uf_pool_block(table->pool, *handle);
     /* V3 -> V4, all of these. Release: a late reader that reads one of these words also reads the
      * owner word's new version, and knows that its entry is gone. */
-    atomic_store_explicit(&value->holders, 0, memory_order_release);
+    atomic_store_explicit(&value->use, entry->use, memory_order_release);
     atomic_store_explicit(&value->value_bytes, (uint32_t)bytes, memory_order_release);
     atomic_store_explicit(&value->space_bytes, key->space_bytes, memory_order_release);
     atomic_store_explicit(&value->key_bytes, key->key_bytes, memory_order_release);

@@ -13,8 +13,8 @@
  *            delete   T4 slot: word -> word + deleted, T5 head: bit cleared, T6 slot -> 0; gone at T4
  *            T5 and T6 are anybody's to do, for a deleted word is never changed otherwise.
  * OWNERSHIP  The block is OWNED by its writer while it is filled, TABLE from just before it can be
- *            seen. Whoever takes its word out of a slot (T3's or T6's winner) owns it and gives it
- *            back at once: readers do not pin, they notice.
+ *            seen, HELD while views keep it. Whoever takes its word out of a slot (T3's or T6's winner)
+ *            owns it and gives it back at once, or leaves it to the views: readers do not pin, they notice.
  * THREADS    A `struct uf_table` belongs to one thread at a time; any number of them on one area.
  * PROGRESS   get: lock-free, a retry means a write succeeded; never waits for a writer. set, delete:
  *            lock-free. All loops are bounded; BUSY after UF_TABLE_TRIES lost races.
@@ -49,7 +49,7 @@
 #ifndef UF_TABLE_H
 #define UF_TABLE_H
 
-#include "uf_pool.h"
+#include "uf_hold.h"
 
 #define UF_BUCKET_SLOTS 7u
 #define UF_EXTENSION_SLOTS 8u
@@ -97,6 +97,14 @@ struct uf_entry {
     uint16_t space_bytes;
     uint16_t key_bytes;
     uint32_t handle;
+    uint32_t use; /* UF_USE_*: read by uf_table_set, told by nobody */
+};
+
+/* An entry that is read in place, until uf_hold_drop(pool, handle, name). */
+struct uf_held {
+    const uint8_t *data;
+    uint32_t handle;
+    uint32_t name;
 };
 
 enum uf_set_mode {
@@ -129,6 +137,18 @@ UF_API void uf_table_nearer(const struct uf_table *table, uint64_t hash);
 /* entry->stamp: compared in UF_SET_STAMP, and what the write got on OK. tag, expires_ns are read. */
 UF_API int uf_table_set(struct uf_table *table, const struct uf_key *key, const void *data,
                         uint64_t bytes, uint64_t now_ns, uint32_t mode, struct uf_entry *entry);
+/* Keep the entry where it is, whatever becomes of its key, and tell where its value lies. FULL: as many
+ * processes as can keep it already. */
+UF_API int uf_table_hold(struct uf_table *table, const struct uf_key *key, uint64_t now_ns,
+                         struct uf_held *held, struct uf_entry *entry);
+/* The entry that lies in a block, and its namespace, where `room` is enough. MISSING: none, or one that a
+ * view keeps. */
+UF_API int uf_table_entry_in(const struct uf_table *table, uint32_t handle, void *space,
+                             uint64_t room, struct uf_entry *entry);
+/* The block of slot `index` (to UF_TABLE_SLOTS) of the bucket that a hash belongs to, or none. */
+UF_API uint32_t uf_table_neighbour(const struct uf_table *table, uint64_t hash, uint32_t index);
+/* Take the entry with this stamp away. MISSING: it is gone. */
+UF_API int uf_table_remove(struct uf_table *table, uint64_t stamp);
 /* stamp 0: whatever is there. EXISTS: another stamp. */
 UF_API int uf_table_delete(struct uf_table *table, const struct uf_key *key, uint64_t stamp);
 /* The next entry at or after *cursor (0 to begin), its namespace and key copied to `words`

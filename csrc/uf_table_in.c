@@ -247,7 +247,7 @@ bool uf_table_look(const struct uf_table *table, uint32_t bucket, uint32_t index
         }
         found->owner = atomic_load_explicit(&found->value->owner, memory_order_acquire);
         uint64_t expected = uf_table_word(found->word >> 48, found->owner, found->handle);
-        if (uf_word_state(found->owner) == UF_BLOCK_TABLE && expected == found->word) {
+        if (uf_word_is_entry(found->owner) && expected == found->word) {
             if (is_head_still(table, bucket, found->head)) {
                 return true;
             }
@@ -309,7 +309,7 @@ int uf_table_find(const struct uf_table *table, const struct uf_key *key, struct
             found->word = word;
             found->slot = slot;
             int same = -1;
-            if (uf_word_state(found->owner) == UF_BLOCK_TABLE &&
+            if (uf_word_is_entry(found->owner) &&
                 uf_table_word(fingerprint, found->owner, found->handle) == word) {
                 bool fits = uf_pool_room(table->pool, found->handle) >= key->words_count * 8;
                 same = fits ? compare(found, key) : 0;
@@ -343,15 +343,9 @@ void uf_table_intend(struct uf_table *table, uint32_t handle, uint64_t owner)
 
 void uf_table_retire(struct uf_table *table, uint32_t handle, uint64_t owner)
 {
-    struct uf_value *value = uf_pool_block(table->pool, handle);
     UF_STEP(T9);
-    /* W2. Acquire: its writer's work is behind us. A CAS, and from the very word it had in the table:
-     * the recovery of its dead writer may find it in no slot and free it first, and it may then be
-     * somebody else's entry already. The version rises here, not only when the block is FREE: from
-     * our cache it may be TABLE again at once, and a reader must see that. */
-    uint64_t ours = uf_word(uf_word_version(owner) + 1, UF_BLOCK_OWNED, table->me, 0);
-    if (atomic_compare_exchange_strong_explicit(&value->owner, &owner, ours, memory_order_acq_rel,
-                                                memory_order_relaxed)) {
+    /* W2, in uf_hold.c: not a store, for recovery may have been here first, and views may keep it. */
+    if (uf_hold_release(table->pool, handle, uf_word_version(owner))) {
         UF_STEP(T10);
         uf_pool_give(table->pool, handle);
     }
@@ -386,7 +380,7 @@ void uf_table_finish_delete(struct uf_table *table, uint32_t bucket, uint32_t in
         }
         /* Relaxed: the comparison judges. */
         uint64_t owner = atomic_load_explicit(&value->owner, memory_order_relaxed);
-        if (uf_word_state(owner) != UF_BLOCK_TABLE ||
+        if (!uf_word_is_entry(owner) ||
             uf_table_word(word >> 48, owner, handle) != (word & ~UF_WORD_DELETED)) {
             return; /* finished and the block reused: an intent would name somebody else's entry */
         }
@@ -470,11 +464,17 @@ void uf_table_recover(struct uf_table *table, uint32_t dead, uint64_t intent, ui
             uint32_t state = uf_word_state(word);
             bool its =
                 uf_word_owner(word) == dead && (state == UF_BLOCK_OWNED || state == UF_BLOCK_TABLE);
-            bool meant = state == UF_BLOCK_TABLE && uf_table_stamp(word, handle) == intent;
-            if ((its || meant) &&
-                (state == UF_BLOCK_OWNED || !uf_pool_seen(pool, seen, handle, false))) {
+            if (its && (state == UF_BLOCK_OWNED || !uf_pool_seen(pool, seen, handle, false))) {
                 done->freed += uf_pool_reclaim(pool, handle, word);
             }
+            /* It meant to unlink this one, and did: views may keep it still. */
+            if (uf_word_is_entry(word) && uf_table_stamp(word, handle) == intent &&
+                !uf_pool_seen(pool, seen, handle, false) &&
+                uf_hold_release(pool, handle, uf_word_version(word))) {
+                uf_pool_give(pool, handle);
+                done->freed++;
+            }
+            uf_hold_recover(pool, handle, dead);
         }
     }
     uf_pool_repair(pool);

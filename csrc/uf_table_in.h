@@ -90,7 +90,8 @@ static inline _Atomic uint64_t *uf_table_slot(const struct uf_table *table, uint
 static inline bool uf_table_is_still(const struct uf_found *found)
 {
     /* V4. Relaxed is enough: the word loads before it are acquire, so it comes after them. */
-    return atomic_load_explicit(&found->value->owner, memory_order_relaxed) == found->owner;
+    uint64_t now = atomic_load_explicit(&found->value->owner, memory_order_relaxed);
+    return ((now ^ found->owner) & UF_WORD_ENTRY) == 0; /* views of it may come and go */
 }
 
 static inline void uf_table_describe(const struct uf_found *found, struct uf_entry *entry)
@@ -104,6 +105,16 @@ static inline void uf_table_describe(const struct uf_found *found, struct uf_ent
     entry->key_bytes = atomic_load_explicit(&value->key_bytes, memory_order_acquire);
     entry->expires_ns = atomic_load_explicit(&value->expires_ns, memory_order_acquire);
     entry->tag = atomic_load_explicit(&value->tag, memory_order_acquire);
+}
+
+/* A cache's entry was read: the hand of uf_clock.h passes it by once. Written only where that is news. */
+static inline void uf_table_touch(const struct uf_table *table, struct uf_value *value)
+{
+    /* Relaxed, both: a hint. Without an intent we may not write. */
+    if (UF_UNLIKELY(atomic_load_explicit(&value->use, memory_order_relaxed) == UF_USE_IDLE) &&
+        table->intent != NULL) {
+        atomic_store_explicit(&value->use, UF_USE_SEEN, memory_order_relaxed);
+    }
 }
 
 /* Copy between a block's payload and private memory, by words, each acquire or release (V3, V4).

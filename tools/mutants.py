@@ -42,6 +42,7 @@ PROGRAMS = {
     "uf_bits": ["explore_pool", "explore_agents", "explore_queue"],
     "uf_pool": ["explore_pool", "explore_queue"],
     "uf_share": ["explore_share"],
+    "uf_hold": ["explore_hold", "explore_table", "explore_table_mend"],
     "uf_ring": ["explore_ring", "explore_bell", "explore_queue", "explore_agents"],
     "uf_queue": ["explore_queue", "explore_bell"],
     "uf_queue_names": ["explore_names"],

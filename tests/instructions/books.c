@@ -301,6 +301,9 @@ static void check_table(void)
                 (state != UF_BLOCK_TABLE && state != UF_BLOCK_FREE)) {
                 found("value block %u.%u has state %u and stands in %u slots", c, i, state, named);
             }
+            if (value->holders != 0 || value->more_holders != 0) {
+                found("value block %u.%u names who keeps it, and nobody does", c, i);
+            }
             if (state == UF_BLOCK_FREE && !bit) {
                 found("free value block %u.%u can't be found", c, i);
             }

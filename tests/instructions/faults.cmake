@@ -133,6 +133,10 @@ elseif(NAME STREQUAL "published_before_it_is_whole")
         int]=] [=[    if (status != UF_OK) {
         int]=])
 
+elseif(NAME STREQUAL "view_never_dropped")
+    put([=[            uf_hold_recover(pool, handle, dead);
+]=] "")
+
 else()
     message(FATAL_ERROR "no fault is called ${NAME}")
 endif()

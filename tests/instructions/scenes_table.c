@@ -128,6 +128,27 @@ static void walk(void)
     while (uf_table_next(&world.system.table, &cursor, 0, words, &entry) == UF_OK) {
     }
 }
+/* The entry is read where it lies, and stays there until that is over. */
+static void keep_first(struct uf_held *held)
+{
+    struct uf_entry entry;
+    if (uf_table_hold(&world.system.table, entry_key(0), 0, held, &entry) != UF_OK) {
+        fatal("uf_table_hold");
+    }
+}
+static void view_first(void)
+{
+    struct uf_held held;
+    keep_first(&held);
+    uf_hold_drop(&world.system.values, held.handle, held.name);
+}
+static void view_and_set_first(void)
+{
+    struct uf_held held;
+    keep_first(&held);
+    set_first();
+    uf_hold_drop(&world.system.values, held.handle, held.name);
+}
 /* Three in one, as a counter in the store is raised: read, compare, set. */
 static void increment(void)
 {
@@ -261,6 +282,11 @@ const struct scene table_scenes[] = {
      .prepare = extended,
      .act = delete_eighth,
      .expect = eighth_deleted},
+    {.name = "table view", .prepare = two_entries, .act = view_first},
+    {.name = "table view, replaced meanwhile",
+     .prepare = two_entries,
+     .act = view_and_set_first,
+     .expect = first_set},
     {.name = "table next, all of it", .prepare = extended, .act = walk},
 };
 const uint32_t table_scenes_count = COUNT_OF(table_scenes);

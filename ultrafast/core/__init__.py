@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from ultrafast.core._agents import Agents
 from ultrafast.core._changes import Changes, restore
+from ultrafast.core._declared import Declared
 from ultrafast.core._delivery import Handover, Incoming, Seat
 from ultrafast.core._loan import Loan
 from ultrafast.core._message import Message
@@ -28,6 +29,7 @@ from ultrafast.core._region import Region, now_ns, region_bytes
 from ultrafast.core._sender import Outlet, Sender
 from ultrafast.core._share import share
 from ultrafast.core._table import Table
+from ultrafast.core._views import Held, hold, stamp_of
 from ultrafast.core.answers import AgentInfo, BlockCount, Entry, OwnerInfo, Recovery
 from ultrafast.core.sizes import Sizes
 
@@ -36,8 +38,10 @@ __all__ = [
     "Agents",
     "BlockCount",
     "Changes",
+    "Declared",
     "Entry",
     "Handover",
+    "Held",
     "Incoming",
     "Loan",
     "Message",
@@ -53,8 +57,10 @@ __all__ = [
     "Sizes",
     "Table",
     "bucket_upper",
+    "hold",
     "now_ns",
     "region_bytes",
     "restore",
     "share",
+    "stamp_of",
 ]

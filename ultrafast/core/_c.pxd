@@ -73,8 +73,12 @@ cdef extern from "uf.h" nogil:
     struct uf_class_spec:
         uint32_t block_bytes
         uint32_t count
+    struct uf_class:
+        uint32_t block_bytes
+        uint32_t count
     struct uf_pool:
         uint32_t classes
+        uf_class size_class "class"[12]
     struct uf_message:
         uint32_t payload_bytes
         uint8_t kind
@@ -172,6 +176,13 @@ cdef extern from "uf.h" nogil:
         uint16_t space_bytes
         uint16_t key_bytes
         uint32_t handle
+        uint32_t use
+    struct uf_held:
+        const uint8_t *data
+        uint32_t handle
+        uint32_t name
+    int uf_table_hold(uf_table *table, const uf_key *key, uint64_t now_ns, uf_held *held,
+                      uf_entry *entry)
     int uf_key_make(uf_key *key, uint64_t seed, uint64_t *buffer, const void *space,
                     uint64_t space_bytes, const void *name, uint64_t name_bytes)
     int uf_table_get(const uf_table *table, const uf_key *key, uint64_t now_ns, void *out,
@@ -192,6 +203,37 @@ cdef extern from "uf.h" nogil:
     struct uf_table_recovery:
         uint32_t emptied
         uint32_t freed
+
+    # uf_hold.h, uf_declared.h, uf_clock.h
+    enum:
+        UF_USE_NONE, UF_USE_IDLE, UF_VIEWS, UF_DECLARED, UF_DECLARED_NAME_BYTES
+        UF_DECLARED_TTL_SHIFT
+    const uint64_t UF_DECLARED_TOLD, UF_DECLARED_CACHE, UF_DECLARED_TTL_MAX_MS
+    struct uf_declaration:
+        pass
+    struct uf_declared:
+        pass
+    struct uf_clocked:
+        uint32_t steps
+        uint32_t evicted
+        uint32_t expired
+    void uf_hold_drop(const uf_pool *pool, uint32_t handle, uint32_t name)
+    int uf_declare(uf_declared *declared, const void *name, uint64_t name_bytes, uint64_t settings)
+    uf_declaration *uf_declared_find(const uf_declared *declared, const void *name,
+                                     uint64_t name_bytes)
+    int uf_declared_at(const uf_declared *declared, uint32_t index, uint64_t *settings, void *name,
+                       uint32_t *name_bytes)
+    void uf_declared_count(uf_declared *declared, uf_declaration *record, uint64_t evicted,
+                           uint64_t expired)
+    void uf_declared_counted(const uf_declared *declared, const uf_declaration *record,
+                             uint64_t *evicted, uint64_t *expired)
+    bint uf_declared_any(const uf_declared *declared)
+    uint64_t uf_declared_settings(const uf_declared *declared, const void *name,
+                                  uint64_t name_bytes)
+    int uf_clock_sweep(uf_table *table, uf_declared *declared, uint32_t size_class,
+                       uint64_t now_ns, uint32_t steps, uint32_t want, uf_clocked *done)
+    void uf_clock_bucket(uf_table *table, uf_declared *declared, uint64_t hash, uint64_t now_ns,
+                         uf_clocked *done)
 
     # uf_agents.h
     enum:
@@ -275,6 +317,7 @@ cdef extern from "uf.h" nogil:
         uf_pool values
         uf_queues queues
         uf_table table
+        uf_declared declared
         uf_agents agents
         uf_metrics metrics
         const uint8_t *settings

@@ -18,6 +18,7 @@ from ultrafast.core._entries cimport (
     GROWTH_TRIES, KEY_WORDS, Place, TAG_BYTES, TAG_CODEC, TAG_FALSE, TAG_FLOAT, TAG_INT, TAG_NONE,
     TAG_STR, TAG_TRUE, is_expired, make_key, names_of, native, place_value, read_into, subject_of
 )
+from ultrafast.core._declared cimport as_declared
 from ultrafast.core._pool cimport block_counts, largest_payload
 from ultrafast.core._region cimport Region, can_read, can_write, text_of, wall_ns
 from ultrafast.core._status cimport check
@@ -158,6 +159,9 @@ cdef class Table:
         """Any status but the errors."""
         cdef int status
         can_write(self.region)
+        entry.use = _c.UF_USE_NONE
+        if _c.uf_declared_any(&self.region._system.declared):
+            as_declared(&self.region._system.declared, key, entry)
         status = _c.uf_table_set(
             self._table, key, data, count, 0 if mode == _c.UF_SET_ANY else wall_ns(), mode, entry
         )

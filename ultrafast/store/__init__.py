@@ -6,7 +6,8 @@ mapping.
 
 from __future__ import annotations
 
+from ultrafast.store.figures import NamespaceStatistics, StoreStatistics
 from ultrafast.store.namespace import Namespace
-from ultrafast.store.store import StoreStatistics, UltraFastMemoryStore
+from ultrafast.store.store import UltraFastMemoryStore
 
-__all__ = ["Namespace", "StoreStatistics", "UltraFastMemoryStore"]
+__all__ = ["Namespace", "NamespaceStatistics", "StoreStatistics", "UltraFastMemoryStore"]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ultrafast.core._store import NamespaceDoor
 
 if TYPE_CHECKING:
+    from ultrafast.store.figures import NamespaceStatistics
     from ultrafast.store.store import UltraFastMemoryStore
 
 __all__ = ["Namespace"]
@@ -66,6 +67,10 @@ class Namespace(NamespaceDoor, MutableMapping[str, Any]):
     def setdefault(self, key: str, default: Any = None) -> Any:
         """The value; where there is none, `default`, which is then kept."""
         return self._store.set_default(self.name, key, default)
+
+    def stats(self) -> NamespaceStatistics:
+        """What it holds, and what is declared of it. Cost: one pass over the store."""
+        return self._store.namespace_stats(self.name)
 
     def __repr__(self) -> str:
         return f"Namespace({self.name!r})"

@@ -10,42 +10,25 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-import msgspec
-
 from ultrafast.codec import decode, decode_msgpack, encode
-from ultrafast.core import BlockCount, Entry, Table
+from ultrafast.core import Declared, Entry, Table
 from ultrafast.core._status import BUSY, EXISTS, MISSING, NO_BLOCK, OK, STORE_FULL
 from ultrafast.core._store import StoreDoor
 from ultrafast.core._table import ANY, FIRST_CODEC_TAG, NEW, STAMP
-from ultrafast.errors import Contended, InvalidArgument, StoreFull
+from ultrafast.errors import Contended, InvalidArgument
+from ultrafast.store.figures import NamespaceStatistics, StoreStatistics
 from ultrafast.store.namespace import Namespace
+from ultrafast.store.room import Room
+from ultrafast.store.views import Views
 
-__all__ = ["StoreStatistics", "UltraFastMemoryStore"]
+__all__ = ["UltraFastMemoryStore"]
 
 _NATIVE = frozenset({bytes, str, int, float, bool, type(None)})
 _ABSENT = object()
 _TRIES = 10_000  # lost races until `update` gives up: each means that another's write succeeded
 _TTL_MAX_S = 1e9
 _SWEPT_AT_ONCE = 2048
-
-
-class StoreStatistics(msgspec.Struct, frozen=True, kw_only=True):
-    """What the store holds, as counted in one pass while others go on writing.
-
-    Attributes
-    ----------
-    entries : int
-        Expired ones that were not swept included.
-    bytes_total, bytes_free : int
-        Of all blocks for values, and of those in use by nobody.
-    blocks : list of BlockCount
-        By size: a value takes the smallest that it and its key fit into, or a larger one.
-    """
-
-    entries: int
-    bytes_total: int
-    bytes_free: int
-    blocks: list[BlockCount]
+_ROOM_TRIES = 64
 
 
 class UltraFastMemoryStore(StoreDoor):
@@ -96,6 +79,9 @@ class UltraFastMemoryStore(StoreDoor):
         table.quick_decoder = decode_msgpack
         self._join(table, encode)
         self._swept = 0
+        self._declared = Declared(table.region)
+        self._room = Room(table, self._declared)
+        self._views = Views(table)
 
     def set_batch(
         self,
@@ -292,8 +278,8 @@ class UltraFastMemoryStore(StoreDoor):
     def sweep(self, limit: int = _SWEPT_AT_ONCE) -> int:
         """Give back the room of entries whose time is over, which reads only pass over.
 
-        Called from time to time by whoever keeps the system; a write that finds no room does it
-        once by itself.
+        Called from time to time by whoever keeps the system; a write that finds no room looks for
+        such entries by itself.
 
         Parameters
         ----------
@@ -307,26 +293,109 @@ class UltraFastMemoryStore(StoreDoor):
         """
         after, found = self._table.expired(self._swept, limit)
         self._swept = after or 0
-        delete = self._table.delete
-        return sum([delete(namespace, key, stamp) for namespace, key, stamp in found])
+        removed = 0
+        for namespace, key, stamp in found:
+            if self._table.delete(namespace, key, stamp):
+                removed += 1
+                self._declared.count_expired(namespace, 1)
+        return removed
 
-    def namespace(self, namespace: str) -> Namespace:
-        """A namespace as a mapping."""
+    # --- what is said of a namespace
+
+    def namespace(
+        self, namespace: str, *, cache: bool | None = None, ttl_s: float | None = None
+    ) -> Namespace:
+        """A namespace as a mapping; declared, where something is said of it.
+
+        What is said holds for all processes from then on, also for entries that are there already,
+        until it is said anew.
+
+        Parameters
+        ----------
+        namespace : str
+        cache : bool, optional
+            Whether a full store may take its entries back, those not read for longest first.
+            Without it, and with a `ttl_s`: as it was.
+        ttl_s : float, optional
+            How long entries live that are written without a time of their own. Without it, and with
+            `cache`: for ever.
+
+        Raises
+        ------
+        InvalidArgument
+            The time is out of range, the name longer than 192 bytes, or 256 others are declared.
+        """
+        if cache is not None or ttl_s is not None:
+            if cache is None:
+                said = self._declared.of(namespace)
+                cache = said is not None and said[0]
+            ttl_ms = 0 if ttl_s is None else max(1, round((self._end(ttl_s) - self._clock()) / 1e6))
+            self._declared.declare(namespace, cache, ttl_ms)
         return Namespace(self, namespace)
+
+    def namespace_stats(self, namespace: str) -> NamespaceStatistics:
+        """What a namespace holds, and what is declared of it. Cost: one pass over all entries."""
+        entries, size = self._declared.measure(namespace)
+        cache, ttl_ms, evicted, expired = self._declared.of(namespace) or (False, 0, 0, 0)
+        return NamespaceStatistics(
+            entries=entries,
+            bytes=size,
+            cache=cache,
+            ttl_s=ttl_ms / 1000 if ttl_ms else None,
+            evicted=evicted,
+            expired=expired,
+        )
+
+    # --- values where they lie
+
+    def get_view(self, namespace: str, key: str, default: Any = None) -> Any:
+        """The value without a copy, for values of many bytes that are read and not changed.
+
+        Parameters
+        ----------
+        namespace, key : str
+        default : object, optional
+            The answer when there is no entry.
+
+        Returns
+        -------
+        memoryview or ndarray
+            Read-only. Of bytes a memoryview; of an array, an array (one of less than 16 KiB, or not
+            of numbers, is copied). It stays what it is when the entry is replaced or deleted; its
+            block is given back when the last view of it is gone, or its process.
+
+        Raises
+        ------
+        InvalidArgument
+            What is there has no bytes to be read in place: `get` gives it.
+
+        Notes
+        -----
+        Threads and processes: any. Waits: never. Twelve processes can keep one entry; for more, and
+        where the region is attached read-only, the view is of a copy. The region can't be closed
+        while views live.
+        """
+        return self._views.get(namespace, key, default)
 
     def __len__(self) -> int:
         """Entries, expired ones that were not swept included. Cost: one pass."""
         return self._table.count()
 
-    def statistics(self) -> StoreStatistics:
+    def stats(self) -> StoreStatistics:
         """What the store holds. Cost: one pass over every block."""
         blocks = self._table.blocks()
+        evicted, expired = self._declared.counted()
         return StoreStatistics(
             entries=self._table.count(),
             bytes_total=sum(each.block_bytes * each.blocks for each in blocks),
             bytes_free=sum(each.block_bytes * each.free for each in blocks),
             blocks=blocks,
+            evicted=evicted,
+            expired=expired,
+            namespaces=self._declared.names(),
         )
+
+    statistics = stats
 
     # --- one write
 
@@ -335,7 +404,11 @@ class UltraFastMemoryStore(StoreDoor):
     ) -> int:
         """Write under a mode of the door's: the new stamp, or 0 where its condition is not met."""
         status, new = self._attempt(namespace, key, value, expires_ns, mode, stamp)
-        if status in (NO_BLOCK, STORE_FULL) and self.sweep():
+        for _ in range(_ROOM_TRIES):  # what room is made, others may take
+            if status not in (NO_BLOCK, STORE_FULL):
+                break
+            if not self._room.make(namespace, key, _size(value)):
+                break
             status, new = self._attempt(namespace, key, value, expires_ns, mode, stamp)
         if status == OK:
             return new
@@ -343,7 +416,7 @@ class UltraFastMemoryStore(StoreDoor):
             return 0
         if status == BUSY:
             raise Contended(f"{namespace!r} {key!r}: others were faster at each try; try again")
-        raise _full(namespace, key, value)
+        raise self._room.full(namespace, key, _size(value))
 
     def _late(self, namespace: str, key: str, value: Any, expires_ns: int) -> None:
         """A write that found no room, or was fought for: once more, swept."""
@@ -375,6 +448,13 @@ class UltraFastMemoryStore(StoreDoor):
         return self._clock() + int(ttl_s * 1e9)
 
 
+def _size(value: Any) -> int:
+    """Bytes that a value takes in the table."""
+    if isinstance(value, bytes | str):
+        return len(value.encode()) if isinstance(value, str) else len(value)
+    return 8 if isinstance(value, float) else len(encode(value)[0])
+
+
 def _decoded(tag: int, data: bytes) -> Any:
     return decode(data, tag - FIRST_CODEC_TAG)
 
@@ -384,12 +464,3 @@ def _value(entry: Entry) -> Any:
         return entry.value
     assert isinstance(entry.value, bytes)  # the door leaves the codec's values alone
     return _decoded(entry.tag, entry.value)
-
-
-def _full(namespace: str, key: str, value: Any) -> StoreFull:
-    size = len(value) if isinstance(value, bytes | str) else len(encode(value)[0])
-    return StoreFull(
-        f"no room for {namespace!r} {key!r}, a value of {size:,} bytes: every block of its size "
-        "and of larger ones is in use, or its place in the table is full; delete what is not "
-        "needed, or raise memory_store_size (statistics() tells what is free)"
-    )
