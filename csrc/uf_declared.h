@@ -45,8 +45,8 @@ _Static_assert(sizeof(struct uf_declaration) == 2 * UF_PAIR, "records do not sha
 struct uf_declared_head {
     alignas(UF_PAIR) _Atomic uint64_t any; /* 1 once anything is declared: spares the search  */
     alignas(UF_PAIR) _Atomic uint64_t hand[UF_CLASSES]; /* uf_clock.h: a size's next block    */
-    _Atomic uint64_t evicted;                           /* of all namespaces                  */
-    _Atomic uint64_t expired;
+    _Atomic uint64_t evicted;                           /* whoever evicts: of all namespaces */
+    _Atomic uint64_t expired;                           /* whoever removes one that is over */
     uint64_t reserved[2];
 };
 _Static_assert(sizeof(struct uf_declared_head) == 2 * UF_PAIR,
