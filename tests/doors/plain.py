@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from doors.small import Child
+from ultrafast import errors
 from ultrafast.core import Message, Metrics, Queues, Region
 from ultrafast.core._correlations import Correlations
 from ultrafast.core._plainreceiver import SKIP, PlainReceiver
@@ -45,12 +46,16 @@ class Sender(PlainSender):
             sent=SENT,
             refused=REFUSED,
             trace=lambda: None,
+            view=RAW,
             spin_us=spin_us,
         )
 
     def _put(self, body: Any, priority: Any, ttl_s: Any, sender: Any, timeout_s: Any) -> bool:
         lane = priority if isinstance(priority, int) else 2
         return self._post(body.encode(), 9, lane, int(ttl_s or 0), sender or 0, timeout_s)
+
+    def _exhausted(self, nbytes: int) -> Exception:
+        return errors.PoolExhausted(f"none of {nbytes}")
 
 
 class Taker(PlainReceiver):

@@ -64,6 +64,33 @@ def test_what_is_written_is_what_is_read(queues: Queues, receiver: Receiver) -> 
         queues.send(receiver.index, 1, loan)
 
 
+def test_a_loan_is_written_without_a_view(queues: Queues, receiver: Receiver) -> None:
+    loan = lent(queues, 10)
+    loan.write(b"0123456789")
+    loan.write(bytearray(b"ab"))
+    loan.write(memoryview(b"xyz"), 7)
+    loan.write(b"", 10)
+    outside: list[tuple[bytes, int]] = [
+        (b"0123456789a", 0),
+        (b"a", 10),
+        (b"", 11),
+        (b"a", -1),
+        (b"a", 1 << 80),
+        (b"a", -1 << 80),
+    ]
+    for data, offset in outside:
+        with pytest.raises(errors.InvalidArgument, match="do not lie within its 10"):
+            loan.write(data, offset)
+    with pytest.raises(TypeError):
+        loan.write("text")  # type: ignore[arg-type]  # that is the test
+    with pytest.raises(TypeError):
+        loan.write(b"a", 0.5)  # type: ignore[arg-type]  # that is the test
+    assert queues.send(receiver.index, 1, loan) == OK
+    assert receiver.take(1)[0].tobytes() == b"ab23456xyz"
+    with pytest.raises(errors.InvalidArgument, match="sent or given back"):
+        loan.write(b"a")
+
+
 def test_views_live_no_longer_than_the_loan(queues: Queues, receiver: Receiver) -> None:
     loan = lent(queues, 100)
     view = loan.view

@@ -361,6 +361,69 @@ def test_waiting_for_a_body_and_for_room(region: Region, spin_us: float) -> None
     assert got == [b"%d" % n for n in range(count)]
 
 
+def test_loans_of_a_sender(region: Region) -> None:
+    sender, taker = Sender(region), Taker(region)
+    loan = sender.loan(900)
+    loan.write(b"lent")
+    assert sender.put_nowait(loan) and loan.gone
+    again = sender.loan(900)
+    again.write(b"also lent")
+    assert sender.put_blocking(again, 1.0) and again.gone
+    assert [body[:9].rstrip(b"\0") for body in taker.get_many()] == [b"lent", b"also lent"]
+    assert accounts(region)[:2] == (2, 0)
+    taker.done()
+    with pytest.raises(errors.MessageTooBig, match="a loan of 2000 bytes"):
+        sender.loan(2000)
+    for wrong in (-1, 1 << 32, 1 << 80):
+        with pytest.raises(errors.PoolExhausted):  # what the subclass says
+            sender.loan(wrong, 60)
+    with pytest.raises(TypeError):
+        sender.loan("1")  # type: ignore[arg-type]  # that is the test
+
+
+@pytest.mark.parametrize("spin_us", [0, 200])
+def test_waiting_for_a_block(region: Region, spin_us: float) -> None:
+    sender, taker = Sender(region, spin_us), Taker(region, 4, spin_us)
+    loans = [sender.loan(900) for _ in range(64)]
+    for timeout_s in (0.0, 0.01):
+        with pytest.raises(errors.PoolExhausted, match="none of 900"):
+            sender.loan(900, timeout_s)
+        assert not sender.put_blocking(b"x" * 900, timeout_s)
+    waiting = threading.Event()
+
+    def let_go() -> None:
+        waiting.wait(60)
+        time.sleep(0.005)
+        loans.pop().release()
+
+    for wait in (
+        lambda: loans.append(sender.loan(900, 60)),
+        lambda: sender.put_blocking(b"x" * 900, 60),
+        lambda: sender.put_many_blocking([b"x" * 900], None),
+    ):
+        waiting.clear()
+        thread = threading.Thread(target=let_go)
+        thread.start()
+        waiting.set()
+        wait()
+        thread.join(60)
+    assert len(loans) == 62 and taker.get_many() == [b"x" * 900] * 2
+
+
+def test_a_batch_of_large_bodies_ends_early(path: Path) -> None:
+    sizes = msgspec.structs.replace(SIZES, message_blocks=((128, 128), (65600, 24)))
+    with Region.create(path, sizes) as region:
+        sender, taker = Sender(region), Taker(region, 16)
+        bodies = [bytes([number]) * 65_536 for number in range(12)]
+        assert sender.put_many_nowait(bodies) == 12
+        first = taker.get_many()
+        assert 1 <= len(first) < 12 and len(taker.infos()) == len(first)
+        rest = taker.get_many()
+        assert first + rest == bodies
+        taker.done()
+        assert accounts(region) == (12, 0, 12, 0)
+
+
 def test_order_of_each_sender_over_processes(region: Region, path: Path) -> None:
     put = """
     sender = Sender(region, 50)

@@ -17,26 +17,32 @@ from ultrafast.errors import InvalidArgument, PoolExhausted
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["lend", "lend_array"]
+__all__ = ["exhausted", "lend", "lend_array"]
 
 codec.lends(Loan)
 
 
 def lend(queues: Queues, nbytes: int) -> Loan:
     """A loan of so many bytes; see `UltraFastCommunicationBus.loan`."""
-    if not 0 <= nbytes < 1 << 32:
-        raise InvalidArgument(f"a loan of {nbytes} bytes; allowed is 0 to {(1 << 32) - 1}")
-    loan = queues.loan(nbytes, tracing.is_active())
+    loan = queues.loan(nbytes, tracing.is_active()) if 0 <= nbytes < 1 << 32 else None
     if loan is None:
-        classes = ", ".join(
-            f"{each.free} of {each.blocks} of {each.block_bytes} bytes" for each in queues.blocks()
-        )
-        raise PoolExhausted(
-            f"no block is free for a loan of {nbytes} bytes; free are {classes}: wait for readers "
-            "to let go of theirs, or raise Config(message_pool_size=..., shared_buffer_size=...)"
-        )
+        raise exhausted(queues, nbytes)
     loan.codec = codec.VIEW
     return loan
+
+
+def exhausted(queues: Queues, nbytes: int) -> Exception:
+    """Why there is no loan of so many bytes."""
+    if not 0 <= nbytes < 1 << 32:
+        return InvalidArgument(f"a loan of {nbytes} bytes; allowed is 0 to {(1 << 32) - 1}")
+    classes = ", ".join(
+        f"{each.free} of {each.blocks} of {each.block_bytes} bytes"
+        for each in queues.blocks(nbytes)
+    )
+    return PoolExhausted(
+        f"no block is free for a loan of {nbytes} bytes; free are {classes}: wait for readers "
+        "to let go of theirs, or raise Config(message_pool_size=..., shared_buffer_size=...)"
+    )
 
 
 def lend_array(

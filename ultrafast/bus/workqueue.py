@@ -13,6 +13,7 @@ from typing import Any, Final
 from ultrafast import codec
 from ultrafast.bus import tracing
 from ultrafast.bus.consumer import Acknowledge, Buried, Consumer
+from ultrafast.bus.loans import exhausted
 from ultrafast.bus.outpost import Outpost
 from ultrafast.bus.queuereceiver import QueueReceiver
 from ultrafast.bus.wire import Kind, lane_of, ttl_ms_of
@@ -55,6 +56,9 @@ class WorkQueue(PlainSender):
         `put_nowait`; while it is refused, this thread waits. For threads without a loop.
     put_many_blocking(bodies, timeout_s=None, *, priority="normal", ttl_s=None, sender=None)
         `put_many_nowait`; while one is refused, this thread waits. For threads without a loop.
+    loan(nbytes, timeout_s=0.0)
+        Memory to write an item into, with `Loan.write` or by its `view`, which is then put without
+        a copy. While no block is free, this thread waits so long; then `PoolExhausted`.
 
     Notes
     -----
@@ -86,6 +90,7 @@ class WorkQueue(PlainSender):
             sent=Counter.SENT,
             refused=Counter.REFUSED,
             trace=tracing.current,
+            view=codec.VIEW,
             spin_us=endpoint.spin_us,
         )
 
@@ -122,6 +127,9 @@ class WorkQueue(PlainSender):
         numbers = tuple(number for _, number in encoded)
         lane, ttl_ms = lane_of(priority), ttl_ms_of(ttl_s)
         return self._post_many(payloads, numbers, lane, ttl_ms, sender or 0, timeout_s)
+
+    def _exhausted(self, nbytes: int) -> Exception:
+        return exhausted(self._endpoint.queues, nbytes)
 
     def post(
         self,

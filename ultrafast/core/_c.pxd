@@ -15,6 +15,7 @@ cdef extern from "Python.h":
     void *PyUnicode_DATA(object text)
     Py_ssize_t PyUnicode_GET_LENGTH(object text)
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *size) except NULL
+    Py_ssize_t PyNumber_AsSsize_t(object number, void *error) except? -1
 
 cdef extern from "sched.h" nogil:
     int sched_yield()
@@ -92,6 +93,7 @@ cdef extern from "uf.h" nogil:
         uint8_t codec
         uint8_t attempt
         uint32_t extra
+    uint32_t uf_handle(uint32_t size_class, uint32_t index)
     void *uf_pool_block(const uf_pool *pool, uint32_t handle)
     uint32_t uf_pool_room(const uf_pool *pool, uint32_t handle)
     int uf_pool_take(uf_pool *pool, uint32_t payload_bytes, uint32_t *handle)

@@ -17,7 +17,9 @@ from ultrafast.core._pool cimport copy
 from ultrafast.core._queue cimport Queues, refused
 from ultrafast.core._region cimport WRITABLE, can_write
 from ultrafast.core._status cimport check
-from ultrafast.core._waiting cimport learn, look, look_for_room, monotonic_ns, set_spin, sleep
+from ultrafast.core._waiting cimport (
+    learn, look, look_briefly, look_for_room, monotonic_ns, set_spin, sleep,
+)
 
 from ultrafast import errors
 
@@ -203,6 +205,7 @@ cdef class Items:
         cdef int64_t until = 0
         cdef uint32_t handle, armed
         cdef int codec, status
+        cdef bint looked = False
         cdef void *bell
         can_write(queues.region)
         bell = _c.uf_queue_bell(queues._queues, self._receiver.queue)
@@ -221,6 +224,10 @@ cdef class Items:
                 check(status, "items")
             if wait_s <= 0:
                 break
+            if not looked:
+                looked = True
+                if look_briefly(queues, self._receiver.queue, &self._items_spin):
+                    continue
             if began == 0:
                 began = monotonic_ns()
                 until = began + <int64_t>(wait_s * 1e9)

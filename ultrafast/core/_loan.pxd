@@ -15,9 +15,11 @@ cdef class Loan:
     cdef public object array           # weak: the array that lies in it and goes with it
 
     cdef int _usable(self) except -1
+    cdef int _write(self, const char *data, Py_ssize_t count, Py_ssize_t offset) except -1
     cdef void _give(self) noexcept
     cdef int _lend(self, Region region, uint32_t *handle) except -1
     cdef int _refused(self) except -1
 
 
+cdef Py_ssize_t clipped(object number) except? -1
 cdef Loan lend(Region region, uint32_t nbytes, uint32_t spare)

@@ -7,16 +7,22 @@ Stands on csrc/uf_pool.h. Sends nothing: a loan is a payload like any other to `
 """
 
 cimport cython
-from cpython.buffer cimport PyBuffer_FillInfo
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
 from cpython.memoryview cimport PyMemoryView_FromObject
 from libc.stdint cimport UINT32_MAX, uint32_t
 
 from ultrafast.core cimport _c
-from ultrafast.core._pool cimport largest_payload
+from ultrafast.core._pool cimport copy, largest_payload
 from ultrafast.core._region cimport WRITABLE, Region, can_write
 from ultrafast.core._status cimport check
 
 from ultrafast import errors
+
+
+cdef Py_ssize_t clipped(object number) except? -1:
+    """An int; one that is too large or small for a size as the largest or least."""
+    return _c.PyNumber_AsSsize_t(number, NULL)
 
 
 cdef Loan lend(Region region, uint32_t nbytes, uint32_t spare):
@@ -72,6 +78,43 @@ cdef class Loan:
     def view(self):
         """A writable view of the payload, to be released before the loan is sent: use ``with``."""
         return PyMemoryView_FromObject(self)
+
+    def write(self, data, offset=0):
+        """Copy bytes into the payload, without a view of it.
+
+        Parameters
+        ----------
+        data : bytes-like
+        offset : int, optional
+            Of the payload's byte that the first of them becomes.
+
+        Raises
+        ------
+        InvalidArgument
+            They do not lie within the payload; nothing is written. Or it was sent already.
+        """
+        cdef Py_buffer view
+        cdef Py_ssize_t start = clipped(offset)
+        if PyBytes_CheckExact(data):
+            self._write(PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), start)
+            return
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        try:
+            self._write(<const char *>view.buf, view.len, start)
+        finally:
+            PyBuffer_Release(&view)
+
+    cdef int _write(self, const char *data, Py_ssize_t count, Py_ssize_t offset) except -1:
+        self._usable()
+        if offset < 0 or offset > <Py_ssize_t>self.nbytes or count > self.nbytes - offset:
+            raise errors.InvalidArgument(
+                f"loan {self.handle:#x}: {count} bytes at {offset} do not lie within its"
+                f" {self.nbytes}"
+            )
+        self._views += 1  # a copy may let other threads go on, which must not send it
+        copy(self.region, self._data + offset, data, count)
+        self._views -= 1
+        return 0
 
     def __len__(self):
         return self.nbytes

@@ -35,6 +35,7 @@ cdef class Message:
     cdef void _look(self, _c.uf_message *head) noexcept
     cdef int _usable(self) except -1
     cdef void _give(self) noexcept
+    cdef void _let_go(self) noexcept
 
 
 cdef bytes trace_behind(const _c.uf_pool *pool, uint32_t handle)

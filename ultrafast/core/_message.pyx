@@ -159,6 +159,9 @@ cdef class Message:
 
         From here on it is not delivered again, even if this process dies with views of it.
         """
+        self._let_go()
+
+    cdef void _let_go(self) noexcept:
         if self._hold != HELD:
             return
         if self._views != 0:

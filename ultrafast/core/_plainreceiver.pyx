@@ -8,7 +8,9 @@ else goes to the subclass as a `Message`.
 """
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from cpython.bytes cimport (
+    PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE,
+)
 from cpython.memoryview cimport PyMemoryView_FromObject
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t
 from libc.string cimport memset
@@ -29,6 +31,10 @@ cdef enum:
     # Places of `_handles` that hold no handle.
     ODD = 0                            # its Message is in `_odd`
     PASSED = 0xFFFFFFFF                # it was not handed out
+    # A batch of copies ends with this many bytes. More of them do not stay in a core's cache until
+    # they are looked at, and the memory of a batch that is dropped at once is given back to the
+    # system, which takes it page by page the next time.
+    BATCH_BYTES = 524288
 
 cdef class _Nothing:
     pass
@@ -167,7 +173,7 @@ cdef class PlainReceiver:
         Returns
         -------
         list
-            Empty when none came in the time given.
+            Empty when none came in the time given. Large bodies come in smaller batches.
         """
         cdef int64_t left
         cdef int64_t until
@@ -195,6 +201,7 @@ cdef class PlainReceiver:
         list
         """
         cdef uint32_t most = self._ahead
+        cdef Py_ssize_t room = BATCH_BYTES
         cdef list bodies = []
         if max_items is not None:
             most = min(max(1, max_items), HELD_MAX)
@@ -205,10 +212,12 @@ cdef class PlainReceiver:
                 self._settle()
                 if self._refill(most) == 0:
                     break
-            while self._next < self._end and self._next - self._first < most:
+            while self._next < self._end and self._next - self._first < most and room > 0:
                 body = self._take_next()
                 if body is not _nothing:
                     bodies.append(body)
+                    if PyBytes_CheckExact(body):
+                        room -= PyBytes_GET_SIZE(body)
         return bodies
 
     def done(self):
@@ -262,12 +271,12 @@ cdef class PlainReceiver:
         self._queues.region._held -= count
         self._first = self._next
         if self._odd:
-            odd, self._odd = self._odd, []
-            for message in odd:
+            for message in self._odd:
                 count += 1
                 if message.flags & _c.UF_MESSAGE_REDELIVERED:
                     _c.uf_counter_add(self._metrics._metrics, self._redelivered, 1)
-                message.release()
+                message._let_go()
+            self._odd.clear()
         _c.uf_counter_add(self._metrics._metrics, self._delivered, count)
         return 0
 

@@ -2,6 +2,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ultrafast.core._correlations import Correlations
+from ultrafast.core._loan import Loan
 from ultrafast.core._metrics import Metrics
 from ultrafast.core._queue import Queues
 
@@ -42,6 +43,7 @@ class PlainSender:
         ttl_s: float | None = None,
         sender: int | None = None,
     ) -> int: ...
+    def loan(self, nbytes: int, timeout_s: float | None = 0.0) -> Loan: ...
     def _open(
         self,
         queues: Queues,
@@ -55,6 +57,7 @@ class PlainSender:
         sent: int,
         refused: int,
         trace: Callable[[], bytes | None],
+        view: int = 0,
         spin_us: float | None = None,
     ) -> None: ...
     def _check_size(self, count: int) -> None: ...
@@ -76,6 +79,7 @@ class PlainSender:
         sender: int,
         timeout_s: float | None,
     ) -> int: ...
+    def _exhausted(self, nbytes: int) -> Exception: ...
     def _put(
         self,
         body: Any,

@@ -7,11 +7,11 @@ left to the subclass to encode.
 """
 
 from cpython.bytes cimport PyBytes_CheckExact, PyBytes_GET_SIZE
-from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, UINT32_MAX, int64_t, uint8_t, uint32_t, uint64_t
 
 from ultrafast.core cimport _c
 from ultrafast.core._correlations cimport Correlations
-from ultrafast.core._loan cimport Loan
+from ultrafast.core._loan cimport Loan, clipped, lend
 from ultrafast.core._metrics cimport Metrics
 from ultrafast.core._pool cimport largest_payload
 from ultrafast.core._queue cimport Queues, refused
@@ -39,14 +39,15 @@ cdef class PlainSender:
     """Puts bodies into one queue. For any number of threads of this process.
 
     A subclass names the queue with `_open`, and has `_put(body, priority, ttl_s, sender, wait_ns)`
-    and `_put_many`, which encode, and end in `_post` and `_post_many`.
+    and `_put_many`, which encode, and end in `_post` and `_post_many`, and `_exhausted(nbytes)`,
+    which gives the error of a loan that there is no block for.
     """
 
     def _open(self, Queues queues not None, uint32_t index, Metrics metrics not None,
               Correlations numbers not None, *, uint32_t lane, uint8_t kind, uint8_t raw,
-              uint32_t sent, uint32_t refused, trace, spin_us=None):
+              uint32_t sent, uint32_t refused, trace, uint8_t view=0, spin_us=None):
         """Use this queue; `sent` and `refused` are the counters, `trace()` gives that of the caller,
-        once OpenTelemetry is imported."""
+        once OpenTelemetry is imported, `view` is the codec of lent bytes."""
         can_write(queues.region)
         if index >= queues._queues.count or lane >= _c.UF_LANES:
             check(_c.UF_INVALID, f"queue {index} of {queues._queues.count}, lane {lane}")
@@ -58,6 +59,7 @@ cdef class PlainSender:
         self._lane = lane
         self._kind = kind
         self._raw = raw
+        self._view = view
         self._sent = sent
         self._refused = refused
         self._modules, self._trace = sys.modules, trace
@@ -88,14 +90,10 @@ cdef class PlainSender:
         """
         if PyBytes_CheckExact(body) and priority is _NORMAL and ttl_s is None and sender is None:
             self._usable()
-            if self._one(body, self._raw, self._lane, 0, 0) == _c.UF_OK:
-                _c.uf_counter_add(self._metrics._metrics, self._sent, 1)
-                return True
-            _c.uf_counter_add(self._metrics._metrics, self._sent, 1)
-            _c.uf_counter_add(self._metrics._metrics, self._refused, 1)
-            return False
+            return self._counted(self._one(body, self._raw, self._lane, 0, 0))
         if type(body) is Loan and priority is _NORMAL and ttl_s is None and sender is None:
-            return self._post(body, (<Loan>body).codec, self._lane, 0, 0, 0.0)
+            self._usable()
+            return self._counted(self._one(body, (<Loan>body).codec, self._lane, 0, 0))
         return self._put(body, priority, ttl_s, sender, 0.0)
 
     def put_blocking(self, body, timeout_s=None, *, priority=_NORMAL, ttl_s=None, sender=None):
@@ -117,9 +115,10 @@ cdef class PlainSender:
         if PyBytes_CheckExact(body) and priority is _NORMAL and ttl_s is None and sender is None:
             self._usable()
             if self._one(body, self._raw, self._lane, 0, 0) == _c.UF_OK:
-                _c.uf_counter_add(self._metrics._metrics, self._sent, 1)
-                return True
+                return self._counted(_c.UF_OK)
             return self._post(body, self._raw, self._lane, 0, 0, timeout_s)
+        if type(body) is Loan and priority is _NORMAL and ttl_s is None and sender is None:
+            return self._post(body, (<Loan>body).codec, self._lane, 0, 0, timeout_s)
         return self._put(body, priority, ttl_s, sender, timeout_s)
 
     def put_many_nowait(self, bodies, *, priority=_NORMAL, ttl_s=None, sender=None):
@@ -164,6 +163,63 @@ cdef class PlainSender:
             return self._post_many(plain, None, self._lane, 0, 0, timeout_s)
         return self._put_many(bodies, priority, ttl_s, sender, timeout_s)
 
+    def loan(self, nbytes, timeout_s=0.0):
+        """Memory to write an item into, which is then put without a copy.
+
+        Parameters
+        ----------
+        nbytes : int
+        timeout_s : float, optional
+            While no block is free, this thread waits so long; for ever with None.
+
+        Returns
+        -------
+        Loan
+
+        Raises
+        ------
+        PoolExhausted
+            There was no block of that size free, in the time given.
+        MessageTooBig
+            No block is so large.
+        """
+        cdef Py_ssize_t count = clipped(nbytes)
+        cdef Loan loan = None
+        self._usable()
+        if 0 <= count < <Py_ssize_t>UINT32_MAX:
+            loan = lend(self._queues.region, <uint32_t>count, self._spare())
+            if loan is None:
+                loan = self._loan_within(<uint32_t>count, timeout_s)
+        if loan is None:
+            raise self._exhausted(nbytes)
+        loan.codec = self._view
+        return loan
+
+    cdef Loan _loan_within(self, uint32_t nbytes, timeout_s):
+        """Wait for a block; None when there was none in time."""
+        cdef int64_t left = nanoseconds(timeout_s)
+        cdef int64_t until = 0
+        cdef int64_t pause = 0
+        cdef Loan loan = None
+        if left > 0:
+            until = INT64_MAX if left == INT64_MAX else monotonic_ns() + left
+        while loan is None and monotonic_ns() < until:
+            self._await_room(self._lane, _c.UF_NO_BLOCK, until, &pause)
+            self._usable()
+            loan = lend(self._queues.region, nbytes, self._spare())
+        return loan
+
+    cdef uint32_t _spare(self) except? 1:
+        """Bytes behind a loan's payload that a trace may need."""
+        return _c.UF_TRACE_BYTES if "opentelemetry.trace" in self._modules else 0
+
+    cdef bint _counted(self, int status) noexcept:
+        """Whether it was sent; counted."""
+        _c.uf_counter_add(self._metrics._metrics, self._sent, 1)
+        if status != _c.UF_OK:
+            _c.uf_counter_add(self._metrics._metrics, self._refused, 1)
+        return status == _c.UF_OK
+
     cdef tuple _plain(self, bodies):
         """A list or tuple of bytes, each of which fits, as a tuple that nobody changes; or None."""
         cdef tuple plain
@@ -194,13 +250,10 @@ cdef class PlainSender:
         if status != _c.UF_OK and left > 0:
             until = INT64_MAX if left == INT64_MAX else monotonic_ns() + left
             while status != _c.UF_OK and monotonic_ns() < until:
-                self._await_room(lane, until, &pause)
+                self._await_room(lane, status, until, &pause)
                 self._usable()
                 status = self._one(payload, codec, lane, ttl_ms, sender)
-        _c.uf_counter_add(self._metrics._metrics, self._sent, 1)
-        if status != _c.UF_OK:
-            _c.uf_counter_add(self._metrics._metrics, self._refused, 1)
-        return status == _c.UF_OK
+        return self._counted(status)
 
     def _post_many(self, tuple payloads not None, tuple codecs, uint32_t lane, uint32_t ttl_ms,
                    uint64_t sender, timeout_s):
@@ -211,15 +264,16 @@ cdef class PlainSender:
         cdef Py_ssize_t total = len(payloads)
         cdef Py_ssize_t done = 0
         cdef Py_ssize_t now
+        cdef int why = _c.UF_OK
         self._usable()
         try:
-            done = self._some(payloads, codecs, 0, lane, ttl_ms, sender)
+            done = self._some(payloads, codecs, 0, lane, ttl_ms, sender, &why)
             if done < total and left > 0:
                 until = INT64_MAX if left == INT64_MAX else monotonic_ns() + left
                 while done < total and monotonic_ns() < until:
-                    self._await_room(lane, until, &pause)
+                    self._await_room(lane, why, until, &pause)
                     self._usable()
-                    now = self._some(payloads, codecs, done, lane, ttl_ms, sender)
+                    now = self._some(payloads, codecs, done, lane, ttl_ms, sender, &why)
                     pause = pause if now == 0 else 0
                     done += now
         finally:
@@ -279,8 +333,8 @@ cdef class PlainSender:
         return refused(status, self.index, lane)
 
     cdef Py_ssize_t _some(self, tuple payloads, tuple codecs, Py_ssize_t start, uint32_t lane,
-                          uint32_t ttl_ms, uint64_t sender) except -1:
-        """Send from `start` on, as many as go: how many."""
+                          uint32_t ttl_ms, uint64_t sender, int *why) except -1:
+        """Send from `start` on, as many as go: how many, and why not the next."""
         cdef uint32_t handles[BATCH]
         cdef uint32_t taken, sent, each
         cdef Py_ssize_t at = start
@@ -300,6 +354,7 @@ cdef class PlainSender:
                     lane, ttl_ms, sender, now, trace, &handles[taken]
                 )
                 taken += status == _c.UF_OK
+            why[0] = status
             if taken == 0:
                 break
             short = status != _c.UF_OK
@@ -310,20 +365,25 @@ cdef class PlainSender:
             if sent == 0:
                 refused(status, self.index, lane)
             at += sent
+            if sent < taken:
+                why[0] = _c.UF_FULL
             if sent < taken or short:
                 break
             status = _c.UF_OK
         return at - start
 
-    cdef int _await_room(self, uint32_t lane, int64_t until, int64_t *pause) except -1:
+    cdef int _await_room(self, uint32_t lane, int why, int64_t until, int64_t *pause) except -1:
         """Wait until it is worth another try.
 
         Nobody rings for room. A quarter of the lane is waited for, so that the sender does not
-        chase the receiver from slot to slot; then there are naps, each longer than the last.
+        chase the receiver from slot to slot; where blocks are missing, a quarter of those that
+        wait in the lane. Then there are naps, each longer than the last.
         """
         cdef Queues queues = self._queues
-        cdef uint32_t capacity = queues._queues.capacity
-        if look_for_room(queues, self.index, lane, capacity - capacity // 4, &self._spin):
+        cdef uint32_t most = queues._queues.capacity
+        if why == _c.UF_NO_BLOCK:
+            most = _c.uf_queue_length(queues._queues, self.index, lane)
+        if most != 0 and look_for_room(queues, self.index, lane, most - most // 4, &self._spin):
             return 0
         pause[0] = min(max(2 * pause[0], <int64_t>NAP_FIRST_NS), <int64_t>NAP_LAST_NS)
         if until != INT64_MAX:

@@ -8,5 +8,5 @@ cdef enum:
     LOCKED_COPY_BYTES = 262144
 
 cdef void copy(Region region, void *out, const void *data, Py_ssize_t count) noexcept
-cdef list block_counts(const _c.uf_pool *pool)
+cdef list block_counts(const _c.uf_pool *pool, Py_ssize_t payload_bytes=*)
 cdef object largest_payload(const _c.uf_pool *pool)

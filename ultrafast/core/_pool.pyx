@@ -27,11 +27,13 @@ cdef void copy(Region region, void *out, const void *data, Py_ssize_t count) noe
     region._pins -= 1
 
 
-cdef list block_counts(const _c.uf_pool *pool):
-    """A `BlockCount` for each size class of a pool."""
+cdef list block_counts(const _c.uf_pool *pool, Py_ssize_t payload_bytes=0):
+    """A `BlockCount` for each size class of a pool that has room for such a payload."""
     cdef uint32_t size_class, free_blocks, blocks, block_bytes
     counts = []
     for size_class in range(pool.classes):
+        if _c.uf_pool_room(pool, _c.uf_handle(size_class, 0)) < payload_bytes:
+            continue
         _c.uf_pool_count(pool, size_class, &free_blocks, &blocks, &block_bytes)
         counts.append(BlockCount(block_bytes, blocks, free_blocks))
     return counts
@@ -39,4 +41,8 @@ cdef list block_counts(const _c.uf_pool *pool):
 
 cdef object largest_payload(const _c.uf_pool *pool):
     """Bytes that the largest block has room for."""
-    return max([each.block_bytes for each in block_counts(pool)]) - _c.UF_BLOCK_HEAD
+    cdef uint32_t size_class
+    for size_class in range(pool.classes, 0, -1):
+        if _c.uf_pool_block(pool, _c.uf_handle(size_class - 1, 0)) != NULL:
+            return _c.uf_pool_room(pool, _c.uf_handle(size_class - 1, 0))
+    return 0

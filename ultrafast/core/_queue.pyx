@@ -141,10 +141,10 @@ cdef class Queues:
         """
         return lend(self.region, nbytes, _c.UF_TRACE_BYTES if traced else 0)
 
-    def blocks(self):
-        """A `BlockCount` for each size of block for messages."""
+    def blocks(self, Py_ssize_t payload_bytes=0):
+        """A `BlockCount` for each size of block that holds so large a message."""
         can_read(self.region)
-        return block_counts(self._pool)
+        return block_counts(self._pool, payload_bytes)
 
     cdef int _traced(self, uint32_t handle, bytes trace) except -1:
         """Write a trace behind the payload of a block that is ours, if there is one, and room."""

@@ -12,6 +12,7 @@ cdef int64_t monotonic_ns() noexcept nogil
 cdef int64_t nanoseconds(object timeout_s) except -1
 cdef int set_spin(Spin *spin, object spin_us) except -1
 cdef int learn(Spin *spin, int64_t waited_ns) noexcept
+cdef bint look_briefly(Queues queues, uint32_t queue, Spin *spin) noexcept
 cdef bint look(Queues queues, uint32_t queue, Spin *spin) except -1
 cdef bint look_for_room(Queues queues, uint32_t queue, uint32_t lane, uint32_t limit,
                         Spin *spin) except -1

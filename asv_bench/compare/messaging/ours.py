@@ -6,12 +6,12 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import repeat
+from struct import Struct
 from typing import TypeAlias
 
 import ultrafast
 from ultrafast.core import Region
 from ultrafast.core.leftovers import region_path, remove_region
-from ultrafast.errors import PoolExhausted
 from ultrafast.settings import encode_config
 from ultrafast.sizing import region_sizes
 
@@ -52,25 +52,17 @@ class _NamedEnd(End):
         return bodies[-1]
 
     def send_in_place(self, mark: bytes, payload_bytes: int, count: int) -> None:
-        lend, put, size = self._bus.loan, self._queue.put_nowait, len(mark)
+        lend, put = self._queue.loan, self._queue.put_blocking
         for _ in repeat(None, count):
-            while True:
-                try:
-                    loan = lend(payload_bytes)
-                    break
-                except PoolExhausted:
-                    os.sched_yield()  # the receiver has them all
-            with loan.view as view:
-                view[:size] = mark
-            while not put(loan):
-                os.sched_yield()
+            loan = lend(payload_bytes, _WAIT_S)  # the receiver may have them all
+            loan.write(mark)
+            put(loan)
 
     def receive_in_place(self, count: int, mark_bytes: int) -> bytes:
-        get = self._receiver.get
+        get, unpack = self._receiver.get, Struct(f"{mark_bytes}s").unpack_from
         start = b""
         for _ in repeat(None, count):
-            with get() as view:
-                start = bytes(view[:mark_bytes])
+            (start,) = unpack(get())
         return start
 
     def close(self) -> None:
@@ -85,8 +77,8 @@ class NamedQueues(Contestant):
     ours = True
     how = (
         "named queues of a system with default settings: put_blocking and get, batches"
-        " put_many_blocking and get_many, lent: loan and put_nowait; who waits looks for 50 us at"
-        " most, less where that was in vain, then sleeps on a futex"
+        " put_many_blocking and get_many, lent: loan, write and put_blocking; who waits looks"
+        " for 50 us at most, less where that was in vain, then sleeps on a futex"
     )
     polls = True
     batch_senders = 4
