@@ -1,14 +1,16 @@
 """Where workers run and how long their loops look: `worker_affinity` by `loop_spin_us`, in turns.
 
-`python -m benchmarks.placing`, from asv_bench, prints one table; asv tracks the same figures. Two
-agents in two workers: requests one after the other, one-way messages in a flood, and what the
-workers' processors do for it. Every setting starts a system of its own in each round.
+`python -m benchmarks.placing [ROUNDS]`, from asv_bench, prints one table; asv tracks the same.
+Two agents in two workers: requests one after the other, requests far between, one-way messages in
+a flood, and what the workers' processors do for it. Each setting starts a system of its own in
+each round.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from pathlib import Path
 from statistics import median
 from time import perf_counter_ns
@@ -185,7 +187,7 @@ class Placing:
 
 def main() -> None:
     """Print the table."""
-    found = _measured(quicker(_ROUNDS, 1))
+    found = _measured(int(sys.argv[1]) if len(sys.argv) > 1 else quicker(_ROUNDS, 1))
     for name, value in msgspec.structs.asdict(machine_facts()).items():
         print(f"{name}: {value}")
     print(f"\n{'':16}" + "".join(f"{f'{a}, {s} us':>16}" for a, s in found))
