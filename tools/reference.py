@@ -52,7 +52,10 @@ PAGES: dict[str, tuple[str, list[str]]] = {
     ),
     "queue": ("The queue alone", ["Queue"]),
     "events": ("Events", ["EnhancedEventBus", "Event"]),
-    "store": ("The store", ["UltraFastMemoryStore", "StoreStatistics", "Namespace", "TTLMap"]),
+    "store": (
+        "The store",
+        ["UltraFastMemoryStore", "StoreStatistics", "NamespaceStatistics", "Namespace", "TTLMap"],
+    ),
     "snapshots": (
         "Snapshots of the store",
         [

@@ -3,8 +3,8 @@
     python tests/system/churn.py --minutes 10
 
 Three processes write values of random sizes, 1 byte to 1 MiB, over a fixed set of keys, replace,
-delete and let them expire, and write into a cache that fills what is left. Printed at each look, per
-size of block: used and free. Ends with 1 where
+delete and let them expire, and write into a cache that fills what is left. Printed at each look,
+per size of block: used and free. Ends with 1 where
 
 - a block is used by nothing: more are in use than there are entries, and what processes keep at
   hand;
