@@ -158,8 +158,8 @@ UF_API int uf_table_next(const struct uf_table *table, uint64_t *cursor, uint64_
 /* What changed since the table was last looked over, for those who copy it elsewhere. `marks` are
  * private memory of uf_table_marks_bytes, zeroed to begin with: the words that the slots had. Writers
  * do nothing for it. Looks at places *cursor .. end - 1 (a place is bucket * 16 + slot). OK: the entry
- * of place *cursor - 1 is another than last time; it is copied as uf_table_get and uf_table_next do,
- * or its handle is UF_HANDLE_NONE: there is none now. TOO_BIG: described, nothing copied or noted.
+ * of place *cursor - 1 is another than last time; it is copied as uf_table_get and uf_table_next do
+ * (out NULL: but for its value), or its handle is UF_HANDLE_NONE: there is none now. TOO_BIG: described, nothing copied or noted.
  * EMPTY at the end. A write that happened before a look is told by it, unless an earlier look had it
  * already. A key may be told at another place before its old place is told empty. A slot has the same
  * word again only after 2^21 reuses of one block, more writes of one key than a second has time for. */

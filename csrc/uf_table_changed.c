@@ -88,11 +88,13 @@ static int read_slot(const struct uf_table *table, uint32_t bucket, uint32_t ind
         uint64_t offset = uf_round_up(names, 8);
         bool fits = names <= UF_KEY_BYTES_MAX && offset <= room_in_block &&
                     entry->value_bytes <= room_in_block - offset;
-        bool copy = fits && entry->value_bytes <= room;
+        bool copy = fits && (out == NULL || entry->value_bytes <= room);
         if (copy) {
             UF_STEP(V4);
             uf_table_load(words, found.value, 0, names);
-            uf_table_load(out, found.value, offset, entry->value_bytes);
+            if (out != NULL) {
+                uf_table_load(out, found.value, offset, entry->value_bytes);
+            }
         }
         /* V4. The owner word again, after every word of the copy: unchanged, the copy is whole. */
         if (uf_table_is_still(&found)) {

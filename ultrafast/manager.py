@@ -55,6 +55,7 @@ from ultrafast.monitoring.metrics import MetricsReader, PerformanceMetrics
 from ultrafast.monitoring.validator import PerformanceValidator, ValidationReport
 from ultrafast.settings import encode_config
 from ultrafast.sizing import region_sizes
+from ultrafast.store.lookout import StoreLookout
 from ultrafast.store.persistence import Persistence
 from ultrafast.store.reports import SnapshotDone
 
@@ -319,7 +320,10 @@ class UltraFastAgentManager(SystemContext):
         if self._adopted:
             self.events.emit_soon("region.adopted", {"path": region.path})
         await self._fill_pools()
-        self._background = [asyncio.create_task(self._keep_pools())]
+        lookout = StoreLookout(parts.bus, parts.events, parts.endpoint.table)
+        self._background = [
+            asyncio.create_task(each) for each in (self._keep_pools(), lookout.run())
+        ]
         if config.enable_performance_monitoring:
             interval_s = config.performance_validation_interval_ms / 1000
             self._background.append(asyncio.create_task(self._validator.run(interval_s)))

@@ -141,3 +141,22 @@ def test_changes_of_another_process_arrive_whole(region: Region) -> None:
         assert writer.end() == "done"
     copy.round()
     agrees(copy, table)
+
+
+def test_a_look_tells_the_same_as_a_read_but_for_values(region: Region) -> None:
+    table = Table(region)
+    chance = random.Random(11)
+    reading, looking = Changes(table), Changes(table)
+    for _ in range(40):
+        for _ in range(5):
+            key = str(chance.randrange(20))
+            if chance.random() < 0.7:
+                table.set("s", key, b"v" * chance.choice((0, 8, 150)))
+            else:
+                table.delete("s", key)
+        read, looked = reading.read(1000), looking.look(1000)
+        assert read is not None and looked is not None
+        assert looked == [
+            (place, None if entry is None else (*entry[:2], *entry[4:])) for place, entry in read
+        ]
+        assert reading.read() is None and looking.look() is None

@@ -27,6 +27,7 @@ from ultrafast.executor.claude import DEFAULT_MODEL, ClaudeConnectionPool
 from ultrafast.executor.executor import OptimizedExecutor
 from ultrafast.store import UltraFastMemoryStore
 from ultrafast.store.persistence import Persistence
+from ultrafast.store.watch import Watches
 
 __all__ = [
     "KEY_VARIABLE",
@@ -92,6 +93,7 @@ def assemble(
         events = EnhancedEventBus(workers=config.event_bus_workers)
     bridge = EventBridge(endpoint, bus.directory, events)
     bus.say = spawner.say = bridge.say
+    store.watches = Watches(bus, events, endpoint.index)
     system = SystemContext(endpoint, bus, spawner, store, events)
     return Parts(endpoint, bus, spawner, store, events, system)
 

@@ -17,12 +17,13 @@ from ultrafast.bus.topics import TopicMatcher
 from ultrafast.core._region import PHASE_LIVE
 from ultrafast.errors import StoreFull
 
-__all__ = ["EVENT", "GROUP", "Directory", "Interest"]
+__all__ = ["EVENT", "GROUP", "WATCH", "Directory", "Interest"]
 
 log = logging.getLogger(__name__)
 
 GROUP: Final = 0
 EVENT: Final = 1
+WATCH: Final = 2
 
 _SPACE: Final = "ultrafast.bus"
 _CHANGED: Final = "changed"
@@ -34,9 +35,10 @@ class Interest(msgspec.Struct, frozen=True, array_like=True):
     Attributes
     ----------
     kind : int
-        GROUP: as a member of a queue group. EVENT: for its event bus.
+        GROUP: as a member of a queue group. EVENT: for its event bus. WATCH: for what changes in
+        the store, under a subject that stands for a namespace.
     name : str
-        The group's.
+        The group's; of a watch, what it watches.
     pattern : str
     queue : int
         Where to put it.
@@ -78,6 +80,7 @@ class Directory:
         self._own: list[Interest] = []
         self._seen: object = None
         self._known: dict[int, TopicMatcher[tuple[int, Interest]]] = {}
+        self._all: dict[int, list[Interest]] = {}
         self._queues: set[int] = set()
         endpoint.at_stop(self._leave)
 
@@ -109,6 +112,11 @@ class Directory:
         self._refresh()
         matcher = self._known.get(kind)
         return [] if matcher is None else [each for _, each in matcher.match(subject)]
+
+    def all(self, kind: int) -> list[Interest]:
+        """The interests of a kind."""
+        self._refresh()
+        return self._all.get(kind, [])
 
     def queues(self) -> set[int]:
         """Every queue that somebody alive empties as a member of a group."""
@@ -160,6 +168,7 @@ class Directory:
             return
         self._seen = changed
         known: dict[int, TopicMatcher[tuple[int, Interest]]] = {}
+        everything: dict[int, list[Interest]] = {}
         queues = set()
         for owner in self._region.owners():
             if owner.phase != PHASE_LIVE:
@@ -170,8 +179,9 @@ class Directory:
             for number, interest in enumerate(entry.interests):
                 # A process may be a member twice; the number keeps the two apart.
                 place = owner.slot << 32 | number
+                everything.setdefault(interest.kind, []).append(interest)
                 matcher = known.setdefault(interest.kind, TopicMatcher())
                 matcher.add(interest.pattern, (place, interest))
                 if interest.kind == GROUP:
                     queues.add(interest.queue)
-        self._known, self._queues = known, queues
+        self._known, self._all, self._queues = known, everything, queues

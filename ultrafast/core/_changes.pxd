@@ -6,3 +6,5 @@ cdef class Changes:
     cdef Table _table                  # strong
     cdef uint64_t *_marks              # ours: the words that the slots had when they were read
     cdef uint64_t _cursor              # the next place
+
+    cdef object _read(self, Py_ssize_t max, uint64_t buckets, bint values)

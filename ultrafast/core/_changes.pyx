@@ -73,10 +73,17 @@ cdef class Changes:
         a place's emptiness as the key's end only if it is still that one. A write that was over
         before a round of calls began is told in it. The first round tells everything.
         """
+        return self._read(max, buckets, True)
+
+    def look(self, Py_ssize_t max=256, uint64_t buckets=4096):
+        """As `read`, but that no value is copied: an entry is (namespace, key, stamp, expires_ns)."""
+        return self._read(max, buckets, False)
+
+    cdef object _read(self, Py_ssize_t max, uint64_t buckets, bint values):
         cdef uint64_t words[KEY_WORDS]
         cdef char small[SMALL]
         cdef bytes large = None
-        cdef char *out = small
+        cdef char *out = small if values else NULL
         cdef uint64_t room = SMALL
         cdef _c.uf_entry entry
         cdef const _c.uf_table *table = self._table._table
@@ -104,6 +111,9 @@ cdef class Changes:
                 found.append((self._cursor - 1, None))
             else:
                 space, key = names_of(<const char *>words, &entry)
+                if not values:
+                    found.append((self._cursor - 1, (space, key, entry.stamp, entry.expires_ns)))
+                    continue
                 found.append((self._cursor - 1, (
                     space, key, entry.tag, out[:entry.value_bytes], entry.stamp, entry.expires_ns
                 )))

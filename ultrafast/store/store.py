@@ -20,6 +20,7 @@ from ultrafast.store.figures import NamespaceStatistics, StoreStatistics
 from ultrafast.store.namespace import Namespace
 from ultrafast.store.room import Room
 from ultrafast.store.views import Views
+from ultrafast.store.watch import Watched
 
 __all__ = ["UltraFastMemoryStore"]
 
@@ -31,7 +32,7 @@ _SWEPT_AT_ONCE = 2048
 _ROOM_TRIES = 64
 
 
-class UltraFastMemoryStore(StoreDoor):
+class UltraFastMemoryStore(StoreDoor, Watched):
     """Values by namespace and key, shared by all processes that are attached to a region.
 
     None, bool, int, float, str and bytes are kept as they are; everything else in the form that
