@@ -119,6 +119,18 @@ class Reader(uf.Agent):
         return self.seen
 
 
+class Counting(uf.Agent):
+    """Tells of every message in which trace it came and was handled."""
+
+    def on_start(self) -> None:
+        self.seen: list[list[str | None]] = []
+
+    def on_message(self, message: uf.IncomingMessage) -> Any:
+        if isinstance(message.body, str):
+            return self.seen
+        return self.seen.append([message.traceparent, *_here()])
+
+
 def run(body: Callable[[uf.UltraFastAgentManager], Awaitable[None]]) -> None:
     async def main() -> None:
         config = uf.Config(workers=1, max_concurrent_agents=100)
@@ -193,29 +205,15 @@ def test_all_that_is_put_into_a_named_queue_carries_its_trace() -> None:
 
 
 def test_many_messages_at_once_carry_their_trace() -> None:
-    seen: list[str | None] = []
-
-    class Local(uf.Agent):
-        def on_message(self, message: uf.IncomingMessage) -> None:
-            seen.append(message.traceparent)
-            assert _here() == [message.traceparent]
-
     async def body(m: uf.UltraFastAgentManager) -> None:
-        m.register("local", Local)
-        local = await m.spawn_agent("local")
+        m.register("counting", Counting)
+        counting = await m.spawn_agent("counting")
         with span() as (_, text):
-            assert all(m.bus.send_many_nowait(None, [(local, b"x"), (local, np.arange(3))]))
-            assert await m.bus.send(None, local, {"a": 1})
-        async with asyncio.timeout(10):
-            while len(seen) < 3:
-                await asyncio.sleep(0.005)
-        assert seen == [text] * 3
+            assert all(m.bus.send_many_nowait(None, [(counting, b"x"), (counting, np.arange(3))]))
+            assert await m.bus.send(None, counting, {"a": 1})
+        assert await m.request(None, counting, "seen") == [[text, text]] * 3
 
-    async def main() -> None:
-        async with uf.UltraFastAgentManager(uf.Config(workers=0)) as manager:
-            await body(manager)
-
-    asyncio.run(main())
+    run(body)
 
 
 def test_dead_letters_and_what_is_sent_again_keep_their_trace() -> None:
