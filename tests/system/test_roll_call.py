@@ -53,7 +53,8 @@ def test_every_agent_answers_and_none_for_another(workers: int) -> None:
             assert await m.ping_agents(slow) == 20
             busy = await m.spawn_agents("busy", 4)
             for each, seconds in zip(busy, (0.05, 0.05, 60.0, 60.0), strict=True):
-                assert await m.send_message(None, each, seconds)
+                # Before the roll call's own priority, so that they are busy when it comes.
+                assert await m.send_message(None, each, seconds, priority="critical")
             # The two that are done in time, and no others; nobody waits behind the busy.
             assert await m.ping_agents([*busy, *slow], timeout_s=3.0) == 22
             await m.shutdown(timeout_s=0.1)
