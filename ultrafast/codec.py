@@ -56,6 +56,7 @@ than a block that is kept from others costs."""
 
 Buffer = bytes | bytearray | memoryview
 
+_NONE: Final = b"\xc0"
 _EXT_NDARRAY = 1  # an array inside a MSGPACK body: the same bytes as an NDARRAY body
 _ALIGNMENT = 64  # of an array's elements in its payload, which begins at a block's line
 _NDIM_MAX = 32
@@ -120,6 +121,8 @@ def encode(body: Any) -> tuple[Any, int]:
     -----
     Threads: any. Waits: never.
     """
+    if body is None:
+        return _NONE, MSGPACK
     kind = type(body)
     if kind is bytes:
         return body, RAW

@@ -7,7 +7,7 @@ this one set of methods, so that what works in one place works in all.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -319,11 +319,13 @@ class Context(Outlet):
         ttl_s: float | None = None,
     ) -> bool:
         """Send a message to another agent."""
-        return await self.system.bus.send(
+        if self.send_nowait(receiver, body, priority=priority, ttl_s=ttl_s):
+            return True
+        return timeout_s > 0 and await self.system.bus.send(
             self._agent_id, receiver, body, priority=priority, timeout_s=timeout_s, ttl_s=ttl_s
         )
 
-    async def request(
+    def request(
         self,
         receiver: int,
         body: Any,
@@ -331,9 +333,9 @@ class Context(Outlet):
         priority: str | int = "normal",
         timeout_s: float = 5.0,
         ttl_s: float | None = None,
-    ) -> Any:
+    ) -> Coroutine[Any, Any, Any]:
         """Send a message to another agent and wait for its answer."""
-        return await self.system.bus.request(
+        return self.system.bus.request(
             self._agent_id, receiver, body, priority=priority, timeout_s=timeout_s, ttl_s=ttl_s
         )
 

@@ -135,7 +135,7 @@ class Spawner:
             return True
         operation = int(Operation.STOP if drain else Operation.STOP_NOW)
         correlation = self._endpoint.correlation()
-        answer = self._endpoint.expect(correlation)
+        answer = self._endpoint.expect(correlation, until - loop.time())
         reply = self._endpoint.index + 1
         for lane in range(LANES) if drain else (CONTROL_LANE,):
             marker = (int(Kind.CONTROL), 0, 0, agent_id, correlation, now_ns(), reply, 0, operation)
@@ -146,8 +146,7 @@ class Spawner:
                 raise QueueFull(
                     f"the host of agent {agent_id:#x} took no word within {timeout_s:g} s"
                 )
-        async with asyncio.timeout_at(until):
-            (await answer).release()
+        (await answer).release()
         return True
 
     def counts(self) -> dict[str, dict[str, int]]:

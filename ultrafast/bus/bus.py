@@ -11,8 +11,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ultrafast import codec
-from ultrafast.bus.answers import value_of
 from ultrafast.bus.consumer import Acknowledge, Consumer
 from ultrafast.bus.deadletters import DeadLetter, DeadLetters
 from ultrafast.bus.directory import Directory
@@ -23,12 +21,12 @@ from ultrafast.bus.publications import Publications
 from ultrafast.bus.replies import Replies
 from ultrafast.bus.subscription import Publication, Subscription, WhenFull
 from ultrafast.bus.undelivered import Undelivered
-from ultrafast.bus.wire import Kind, Reason, lane_of, ttl_ms_of
+from ultrafast.bus.wire import Kind, Reason, ttl_ms_of
 from ultrafast.bus.workqueue import WorkQueue, WorkQueues
 from ultrafast.core import Loan, Message, now_ns
 from ultrafast.core._status import FULL, STALE
 from ultrafast.errors import AgentGone, QueueFull
-from ultrafast.metric_names import Counter, Histogram
+from ultrafast.metric_names import Counter
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,6 +56,7 @@ class UltraFastCommunicationBus:
         self._agents = endpoint.agents
         self._metrics = endpoint.metrics
         self._sender = endpoint.sender
+        self._asker = endpoint.asker
         self._letters = DeadLetters(endpoint)
         self.say: Callable[[str, Any], object] = lambda subject, payload: None
         self.directory = Directory(endpoint)
@@ -195,41 +194,44 @@ class UltraFastCommunicationBus:
             Its worker died with the message, which may not be delivered again.
         """
         started = now_ns()
-        ttl_ms = ttl_ms_of(ttl_s)
-        payload, number = codec.encode(body)
-        lane = lane_of(priority)
+        asked = (sender or 0, receiver, body, priority)
+        extra = 0 if ttl_s is None else ttl_ms_of(ttl_s)
+        answer = self._asker.ask(*asked, timeout_s, extra, kind)
+        if answer is None:
+            answer = await self._ask_again(started, asked, timeout_s, extra, kind)
+        if type(answer) is not Message:
+            try:
+                answer = await answer
+            except TimeoutError:
+                self._metrics.add(Counter.EXPIRED)
+                raise TimeoutError(
+                    f"agent {receiver:#x} did not answer within {timeout_s:g} s"
+                ) from None
+        return self._asker.value(answer, started)
+
+    async def _ask_again(
+        self,
+        started: int,
+        asked: tuple[int, int, Any, str | int],
+        timeout_s: float,
+        extra: int,
+        kind: int,
+    ) -> Message | asyncio.Future[Message]:
+        """Ask until the request is accepted, or its time is over."""
+        pause_s = 0.0002
+        while (left_s := timeout_s - (now_ns() - started) / 1e9) > 0:
+            await asyncio.sleep(min(pause_s, left_s))
+            pause_s = min(pause_s * 2, 0.01)
+            left_s = timeout_s - (now_ns() - started) / 1e9
+            answer = self._asker.ask(*asked, left_s, extra, kind, started)
+            if answer is not None:
+                return answer
         self._metrics.add(Counter.SENT)
-        worker = self._route(receiver)
-        until = time.monotonic() + timeout_s
-        while worker < 0:
-            if time.monotonic() >= until:
-                self._metrics.add(Counter.REFUSED)
-                raise QueueFull(f"the mailbox of agent {receiver:#x} was full for {timeout_s:g} s")
-            await asyncio.sleep(0.001)
-            worker = self._route(receiver)
-        try:
-            answer = await self._endpoint.ask(
-                worker,
-                lane,
-                payload,
-                kind,
-                timeout_s=until - time.monotonic(),
-                codec=number,
-                sender=sender or 0,
-                receiver=receiver,
-                sent_ns=started,
-                extra=ttl_ms,
-            )
-        except QueueFull:
-            self._metrics.add(Counter.REFUSED)
-            raise
-        except TimeoutError:
-            self._metrics.add(Counter.EXPIRED)
-            raise TimeoutError(
-                f"agent {receiver:#x} did not answer within {timeout_s:g} s"
-            ) from None
-        self._metrics.record(Histogram.REQUEST, now_ns() - started)
-        return value_of(answer)
+        self._metrics.add(Counter.REFUSED)
+        raise QueueFull(
+            f"the mailbox of agent {asked[1]:#x}, or its worker's queue, was full for "
+            f"{timeout_s:g} s"
+        )
 
     def reply(self, message: Message, value: Any) -> None:
         """Answer a request with a value; a message that asked for no answer is passed over."""

@@ -7,15 +7,17 @@ answer; what a kind means is its handlers' business.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from ultrafast import codec as bodies
 from ultrafast.bus import tracing
+from ultrafast.bus.answers import value_of
 from ultrafast.bus.lookout import Lookout
 from ultrafast.bus.outpost import Outpost
-from ultrafast.bus.wire import PRIORITIES, Kind, lane_of
+from ultrafast.bus.wire import PRIORITIES, REPLY_LANE, Kind, lane_of
 from ultrafast.core import (
     Agents,
     Handover,
@@ -28,6 +30,8 @@ from ultrafast.core import (
     Table,
     now_ns,
 )
+from ultrafast.core._asking import Asker
+from ultrafast.core._requests import Requests
 from ultrafast.core._waiting import SPIN_US
 from ultrafast.errors import QueueFull, RegionClosed
 from ultrafast.metric_names import Counter, Histogram
@@ -36,13 +40,15 @@ __all__ = ["Endpoint"]
 
 log = logging.getLogger(__name__)
 
-# Messages taken at once; fewer, where handlers are so slow that a turn ends before a batch does:
-# what was taken waits no longer by its lane.
+# Messages given up at once by one who leaves.
 _BATCH: Final = 64
 # Then other callbacks of the loop have their turn.
 _TURN_NS: Final = 1_000_000
 # Of looking at an empty inbox: what another callback waits at most.
 _SLICE_NS: Final = 5_000
+# Between two looks for requests whose time is over: an answer is given up so much too late.
+_SWEEP_S: Final = 0.001
+_LONGEST_S: Final = 1e9
 
 
 def _body_in_place(payload: memoryview, codec: int) -> Any:
@@ -100,15 +106,35 @@ class Endpoint(Outpost):
             (int(Counter.DELIVERED), int(Counter.HANDLED)),
             (int(Histogram.LOCAL_COMMUNICATION), int(Histogram.COMMUNICATION)),
         )
-        self._batch = _BATCH
+        self._requests = Requests(self._sweep_at)
+        self._handover.answer_by(
+            self.queues,
+            self._requests,
+            bodies.encode,
+            (int(Kind.REPLY), int(Kind.ERROR)),
+            REPLY_LANE,
+            int(Counter.REPLIES),
+        )
+        self.asker = Asker(
+            self.sender,
+            self.receiver,
+            self._handover,
+            self._requests,
+            self._wake,
+            self._raise_later,
+            value_of,
+            bodies.decode_msgpack,
+            int(Kind.REPLY),
+            bodies.MSGPACK,
+            int(Histogram.REQUEST),
+        )
         self._lookout = Lookout(loop_spin_ns)
         self._handlers: dict[int, Callable[[Message], None]] = {}
-        self._waiting: dict[int, asyncio.Future[Message]] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._fd = -1
         self._again: asyncio.Handle | None = None
-        self.on(Kind.REPLY, self._answered)
-        self.on(Kind.ERROR, self._answered)
+        self._sweep: asyncio.TimerHandle | None = None
+        self._sweep_pause_s = _SWEEP_S
 
     # --- receiving
 
@@ -142,6 +168,7 @@ class Endpoint(Outpost):
     def start(self) -> None:
         """Begin to empty the inbox, on the running loop; a dead predecessor's messages first."""
         self._loop = asyncio.get_running_loop()
+        self.asker.run_on(self._loop, contextvars.copy_context())
         self._fd = self.receiver.fileno()
         self._loop.add_reader(self._fd, self._rung)
         self._drain()
@@ -151,16 +178,13 @@ class Endpoint(Outpost):
         if self.closed:
             return
         self.stop_using()
-        if self._again is not None:
-            self._again.cancel()
+        self._handover.stopped = True
+        for handle in (self._again, self._sweep):
+            if handle is not None:
+                handle.cancel()
         if self._loop is not None and not self._loop.is_closed():
             self._loop.remove_reader(self._fd)
-        waiting, self._waiting = self._waiting, {}
-        for future in waiting.values():
-            if not future.done():
-                future.set_exception(
-                    RegionClosed("the system was shut down before the answer came")
-                )
+        self._requests.fail(lambda: RegionClosed("the system was shut down before the answer came"))
 
     def leave(self) -> None:
         """Stop for good: the inbox is emptied and its name given up. For a process without heir."""
@@ -188,6 +212,19 @@ class Endpoint(Outpost):
         if not empty:
             self._soon()
 
+    def _wake(self) -> None:
+        """Empty the inbox at the loop's next turn, whether somebody rings or not."""
+        if self._again is None:
+            self._soon()
+
+    def _raise_later(self, error: BaseException) -> None:
+        """Raise where nobody's request is in the way: out of the loop, as `_drain` does."""
+
+        def throw() -> None:
+            raise error
+
+        self._at_home.call_soon(throw)
+
     def _soon(self) -> None:
         if not self.closed and not self.region.closed:
             self._again = self._at_home.call_soon(self._drain)
@@ -199,25 +236,16 @@ class Endpoint(Outpost):
 
     def _empty(self, until_ns: int) -> bool:
         """Hand out what there is until the time has come; True: it is empty, and watched."""
-        receiver, handover = self.receiver, self._handover
         while True:
-            if not handover.hand_out(until_ns):
-                self._batch = max(1, self._batch // 2)
+            empty = self._handover.run(self.receiver, until_ns)
+            if self._handover.filled_ns:
+                self._lookout.filled(self._handover.filled_ns)
+            if not empty:
                 return False
-            if (now := now_ns()) >= until_ns or self.closed:
-                return False
-            if receiver.has_orphans:
-                batch = receiver.adopt(1024)
-            else:
-                batch = receiver.take(self._batch)
-            if batch:
-                self._lookout.filled(now)
-                self._batch = min(_BATCH, self._batch * 2)
-                handover.load(batch)
-            elif self._lookout.ran_empty(now):
+            if self._lookout.ran_empty(now_ns()):
                 self._again = self._at_home.call_soon(self._look)
                 return True
-            elif receiver.arm_pipe():
+            if self.receiver.arm_pipe():
                 return True
 
     def _look(self) -> None:
@@ -247,11 +275,11 @@ class Endpoint(Outpost):
 
     # --- asking
 
-    def expect(self, correlation: int) -> asyncio.Future[Message]:
-        """A future for the answer to a request that carries this correlation."""
-        future: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
-        self._waiting[correlation] = future
-        future.add_done_callback(lambda _: self._waiting.pop(correlation, None))
+    def expect(self, correlation: int, timeout_s: float) -> asyncio.Future[Message]:
+        """A future for the answer that carries this correlation; `TimeoutError` after the time."""
+        future: asyncio.Future[Message] = self._at_home.create_future()
+        until_ns = now_ns() + int(min(max(timeout_s, 0.0), _LONGEST_S) * 1e9)
+        self._requests.expect(correlation, until_ns, future)
         return future
 
     async def ask(
@@ -277,10 +305,8 @@ class Endpoint(Outpost):
         TimeoutError
             No answer came within the time.
         """
-        loop = asyncio.get_running_loop()
-        until = loop.time() + timeout_s
         correlation = self.correlation()
-        future = self.expect(correlation)
+        future = self.expect(correlation, timeout_s)
         sent = await self.post_within(
             timeout_s,
             queue,
@@ -302,13 +328,20 @@ class Endpoint(Outpost):
                 f"queue {self.queues.name(queue)!r} had no room at lane {lane} for a request in "
                 f"{timeout_s:g} s"
             )
-        async with asyncio.timeout_at(max(until, loop.time())):
-            return await future
+        return await future
 
-    def _answered(self, message: Message) -> None:
-        future = self._waiting.get(message.correlation)
-        if future is None or future.done():
-            # Its asker gave up, or is a process that lived here before.
-            message.release()
-            return
-        future.set_result(message)
+    def _sweep_at(self, at_ns: int) -> None:
+        """End the requests whose time is over, then; the latest call counts."""
+        if self._sweep is not None:
+            self._sweep.cancel()
+        wait_s = max((at_ns - now_ns()) / 1e9, self._sweep_pause_s)
+        self._sweep = self._at_home.call_later(wait_s, self._sweep_now)
+
+    def _sweep_now(self) -> None:
+        self._sweep = None
+        began_ns = now_ns()
+        next_ns = self._requests.sweep(began_ns)
+        # However many wait, and however their times lie: a small part of the loop's time.
+        self._sweep_pause_s = max(_SWEEP_S, (now_ns() - began_ns) * 20e-9)
+        if next_ns is not None and not self.closed:
+            self._sweep_at(next_ns)

@@ -2,7 +2,17 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from ultrafast.core cimport _c
 from ultrafast.core._message cimport Message
+from ultrafast.core._queue cimport Queues
+from ultrafast.core._receiver cimport Receiver
 from ultrafast.core._region cimport Region
+from ultrafast.core._requests cimport Requests
+
+cdef enum Ran:
+    SOME_LEFT = 0                      # the time came while messages of a batch were left
+    TIME_OVER = 1                      # the time came after a batch
+    RAN_EMPTY = 2
+
+cdef uint64_t monotonic_ns() noexcept nogil
 
 cdef class Seat:
     cdef readonly object agent         # has `on_message`
@@ -37,6 +47,21 @@ cdef class Handover:
     cdef uint32_t _handled
     cdef uint32_t _near                # histograms
     cdef uint32_t _far
+    # Answering, and being answered; None until `answer_by`.
+    cdef Queues _queues
+    cdef Requests _requests
+    cdef object _encode
+    cdef uint8_t _reply                # kinds of answers
+    cdef uint8_t _error
+    cdef uint32_t _reply_lane
+    cdef uint32_t _replies             # a counter
+    # Of the run.
+    cdef bint running                  # somebody hands out right now, perhaps up the stack
+    cdef public bint stopped           # take no more
+    cdef readonly uint64_t filled_ns   # when a run first found messages; 0: it found none
+    cdef uint32_t _most                # messages to take at once, by how fast they are handled
 
+    cdef Ran _run(self, Receiver receiver, uint64_t until_ns) except *
+    cdef bint _answer(self, Message message, object outcome, uint64_t now_ns) except *
     cdef Incoming _of(self, Message message)
     cdef int _plain(self, Seat seat, Message message, uint64_t now_ns) except -1

@@ -6,7 +6,10 @@ from typing_extensions import Buffer
 from ultrafast.core._agents import Agents
 from ultrafast.core._message import Message
 from ultrafast.core._metrics import Metrics
+from ultrafast.core._queue import Queues
+from ultrafast.core._receiver import Receiver
 from ultrafast.core._region import Region
+from ultrafast.core._requests import Requests
 
 class Seat:
     busy: bool
@@ -62,6 +65,19 @@ class Handover:
         ended: Callable[[Any, Message, Any], object],
         raised: Callable[[Any, Message, BaseException], object],
     ) -> None: ...
+    stopped: bool
+    @property
+    def filled_ns(self) -> int: ...
+    def answer_by(
+        self,
+        queues: Queues,
+        requests: Requests,
+        encode: Callable[[Any], tuple[Any, int]],
+        kinds: tuple[int, int],
+        lane: int,
+        replies: int,
+    ) -> None: ...
+    def run(self, receiver: Receiver, until_ns: int) -> bool: ...
     def incoming(self, message: Message) -> Any: ...
     def call_roll(self, ids: Buffer) -> tuple[int, list[int]]: ...
     def load(self, batch: list[Message]) -> None: ...

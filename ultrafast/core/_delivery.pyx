@@ -2,9 +2,10 @@
 # cython: boundscheck=False, wraparound=False
 """Handing messages to who sits at their receivers' records, and what a handler sees of one.
 
-Stands on csrc/uf_agents.h, csrc/uf_hist.h and csrc/uf_pool.h. Handles the plain case whole: a message
-of one kind, come for the first time and for somebody who is free, whose handler returns and does not
-wait. Anything else it gives to whom its maker named; it decides nothing about it.
+Stands on csrc/uf_agents.h, csrc/uf_hist.h and csrc/uf_queue.h. Handles the plain case whole: a
+message of one kind, come for the first time and for somebody who is free, whose handler returns and
+does not wait; and answers, its own and those that come. Anything else it gives to whom its maker
+named; it decides nothing about it.
 """
 
 cimport cython
@@ -18,8 +19,17 @@ from ultrafast.core._agents cimport Agents
 from ultrafast.core._message cimport HELD, Message
 from ultrafast.core._metrics cimport Metrics
 from ultrafast.core._pool cimport LOCKED_COPY_BYTES
+from ultrafast.core._queue cimport Queues
+from ultrafast.core._receiver cimport Receiver
 from ultrafast.core._region cimport can_write
+from ultrafast.core._requests cimport Requests
 from ultrafast.core._sender cimport ORIGIN_BITS
+
+cdef enum:
+    # Messages taken at once; fewer, where handlers are so slow that a turn ends before a batch
+    # does: what was taken waits no longer by its lane.
+    BATCH = 64
+    ADOPTED = 1024
 
 
 cdef uint64_t monotonic_ns() noexcept nogil:
@@ -141,6 +151,7 @@ cdef class Handover:
         self._seats = {}
         self._incoming = Incoming
         self._batch = []
+        self._most = BATCH
 
     def seat(self, dict seats not None, type incoming not None, uint8_t kind, uint8_t raw, decode,
              ended, raised):
@@ -170,6 +181,64 @@ cdef class Handover:
         self._kind, self._raw = kind, raw
         self._ended, self._raised = ended, raised
         self._spare = None  # it may be of another type
+
+    def answer_by(self, Queues queues not None, Requests requests not None, encode,
+                  tuple kinds not None, uint32_t lane, uint32_t replies):
+        """Say how to answer, and who waits for answers here.
+
+        Parameters
+        ----------
+        queues : Queues
+        requests : Requests
+            Get the answers that come.
+        encode : callable
+            Makes a payload and its codec's number of what a handler returned.
+        kinds : tuple of int
+            Of answers, and of those that say what went wrong.
+        lane : int
+            That answers go by.
+        replies : int
+            The number of the counter of answers.
+        """
+        self._queues, self._requests, self._encode = queues, requests, encode
+        self._reply, self._error = kinds
+        self._reply_lane, self._replies = lane, replies
+
+    def run(self, Receiver receiver not None, uint64_t until_ns):
+        """Take messages and hand them out until there are none, or the time has come.
+
+        What a dead receiver left comes first.
+
+        Returns
+        -------
+        bool
+            Whether there are none: the receiver may sleep, once it has armed its bell.
+        """
+        return self._run(receiver, until_ns) == RAN_EMPTY
+
+    cdef Ran _run(self, Receiver receiver, uint64_t until_ns) except *:
+        cdef list batch
+        self.filled_ns = 0
+        self.running = True
+        try:
+            while True:
+                if not self.hand_out(until_ns):
+                    self._most = max(1, self._most // 2)
+                    return SOME_LEFT
+                if self.stopped or monotonic_ns() >= until_ns:
+                    return TIME_OVER
+                if _c.uf_queue_has_orphans(receiver.queues._queues, receiver.index):
+                    batch = receiver.adopt(ADOPTED)
+                else:
+                    batch = receiver.take(self._most)
+                if not batch:
+                    return RAN_EMPTY
+                if self.filled_ns == 0:
+                    self.filled_ns = monotonic_ns()
+                self._most = min(<uint32_t>BATCH, 2 * self._most)
+                self.load(batch)
+        finally:
+            self.running = False
 
     def incoming(self, Message message not None):
         """What a handler sees of a message."""
@@ -268,6 +337,11 @@ cdef class Handover:
                 if seat is not None and not (<Seat?>seat).busy:
                     self._plain(<Seat>seat, message, now)
                     continue
+            elif self._requests is not None and (
+                message.kind == self._reply or message.kind == self._error
+            ):
+                self._requests._answered(message)
+                continue
             self._other(message)
         self._batch, self._at = [], 0
         return True
@@ -289,10 +363,13 @@ cdef class Handover:
         except BaseException as error:
             self._raised(seat, message, error)
             return 0
-        if message.reply_queue != 0 or not surely_a_value(outcome):
+        if not surely_a_value(outcome):
             self._ended(seat, message, outcome)
             return 0
         can_write(self.region)  # the handler may have closed it, or be a forked child
+        if message.reply_queue != 0 and not self._answer(message, outcome, now_ns):
+            self._ended(seat, message, outcome)
+            return 0
         _c.uf_counter_add(self._metrics, self._delivered, 1)
         _c.uf_counter_add(self._metrics, self._handled, 1)
         _c.uf_agent_handled(self._agents, seat.slot, False, now_ns)
@@ -307,3 +384,41 @@ cdef class Handover:
             incoming._read = False
             self._spare = incoming
         return 0
+
+    cdef bint _answer(self, Message message, object outcome, uint64_t now_ns) except *:
+        """Send an outcome to who waits for it. False: somebody else is to see to it."""
+        cdef uint32_t handle = 0
+        cdef uint32_t bell = 0
+        cdef uint32_t queue = <uint32_t>message.reply_queue - 1
+        cdef _c.uf_message *head
+        cdef object payload
+        cdef uint8_t codec
+        if self._queues is None:
+            return False
+        try:
+            payload, codec = self._encode(outcome)
+            if self._queues._take_block(payload, &handle) != _c.UF_OK:
+                return False
+        except Exception:
+            return False  # it will be raised once more where it is accounted for
+        can_write(self.region)  # an encoder's own code may have closed it
+        head = <_c.uf_message *>_c.uf_pool_block(self._queues._pool, handle)
+        head.kind = self._reply
+        head.lane = <uint8_t>self._reply_lane
+        head.sender = message.receiver
+        head.receiver = message.sender
+        head.correlation = message.correlation
+        head.sent_ns = now_ns
+        head.reply_queue = 0
+        head.codec = codec
+        head.attempt = 0
+        head.extra = 0
+        if _c.uf_queue_send(
+            self._queues._queues, queue, self._reply_lane, &handle, 1, &bell
+        ) != 1:
+            self._queues._give_back(payload, handle)
+            return False
+        if bell & 3:
+            self.region._ring(queue, bell)
+        _c.uf_counter_add(self._metrics, self._replies, 1)
+        return True

@@ -1,0 +1,122 @@
+# cython: language_level=3, binding=False, embedsignature=True
+"""Who waits for which answer, and until when: one table for all requests of a process.
+
+Stands on the messages. A deadline costs a request one number: the table is swept when the earliest
+of them has come. Sends nothing, and reads no clock.
+"""
+
+cimport cython
+from libc.stdint cimport UINT64_MAX, uint64_t
+
+from ultrafast.core._message cimport Message
+
+cdef enum:
+    CROWD = 1024
+
+
+@cython.final
+@cython.freelist(64)
+cdef class Asked:
+    """One request that is not answered yet."""
+
+
+@cython.final
+cdef class Requests:
+    """Requests that wait for their answers.
+
+    Parameters
+    ----------
+    arm : callable
+        Called with a time (CLOCK_MONOTONIC, ns) at which `sweep` is to be called; the latest call
+        counts.
+
+    Notes
+    -----
+    Threads: the loop's.
+    """
+
+    def __cinit__(self, arm not None):
+        self._asked = {}
+        self._arm = arm
+        self._armed_ns = UINT64_MAX
+        self._crowd = CROWD
+
+    def __len__(self):
+        return len(self._asked)
+
+    cdef Asked _expect(self, uint64_t number, uint64_t until_ns):
+        cdef Asked asked = Asked.__new__(Asked)
+        asked.until_ns = until_ns
+        self._asked[number] = asked
+        if until_ns < self._armed_ns:
+            self._armed_ns = until_ns
+            self._arm(until_ns)
+        if len(self._asked) > self._crowd:
+            self._forget_cancelled()
+        return asked
+
+    def expect(self, uint64_t number, uint64_t until_ns, future not None):
+        """Have a future get the answer that carries a number; `TimeoutError` at the time."""
+        self._expect(number, until_ns).future = future
+
+    def forget(self, uint64_t number):
+        """Nobody waits for this answer any more."""
+        self._asked.pop(number, None)
+
+    def answered(self, Message message not None):
+        """Hand an answer to its asker. One whose asker gave up is released."""
+        self._answered(message)
+
+    cdef int _answered(self, Message message) except -1:
+        found = self._asked.pop(message.correlation, None)
+        if found is None:
+            # Its asker gave up, or is a process that lived here before.
+            message.release()
+            return 0
+        if (<Asked>found).future is None:
+            (<Asked>found).message = message
+        elif (<Asked>found).future.done():
+            message.release()
+        else:
+            (<Asked>found).future.set_result(message)
+        return 0
+
+    def sweep(self, uint64_t now_ns):
+        """End the requests whose time is over. Cost: a look at each that waits.
+
+        Returns
+        -------
+        int or None
+            When to sweep next; None when there is nothing to wait for. `arm` is not called for it.
+        """
+        cdef uint64_t soonest = UINT64_MAX
+        cdef Asked asked
+        over = []
+        for number, found in self._asked.items():
+            asked = <Asked>found
+            if asked.until_ns <= now_ns or (asked.future is not None and asked.future.done()):
+                over.append(number)
+            elif asked.until_ns < soonest:
+                soonest = asked.until_ns
+        self._armed_ns = soonest
+        for number in over:
+            asked = <Asked?>self._asked.pop(number)
+            if asked.future is not None and not asked.future.done():
+                asked.future.set_exception(TimeoutError())
+        return None if soonest == UINT64_MAX else soonest
+
+    def fail(self, make_error):
+        """End all, each with an error that the call makes."""
+        asked, self._asked = self._asked, {}
+        for found in asked.values():
+            future = (<Asked?>found).future
+            if future is not None and not future.done():
+                future.set_exception(make_error())
+
+    cdef _forget_cancelled(self):
+        """Cancelled askers leave their requests behind, until the answers come."""
+        self._asked = {
+            number: found for number, found in self._asked.items()
+            if (<Asked?>found).future is None or not (<Asked?>found).future.done()
+        }
+        self._crowd = 2 * len(self._asked) + CROWD
