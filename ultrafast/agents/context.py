@@ -65,9 +65,15 @@ class SystemContext:
         self.memory_store = store
         self._spawner = spawner
 
+    def host_here(self, start: Callable[[Iterable[int]], object]) -> None:
+        """Say who starts the agents that are spawned into this process."""
+        self._spawner.here = start
+
     # --- agents
 
-    async def spawn_agent(self, agent_type: str, *, priority: str | int = "normal") -> int:
+    def spawn_agent(
+        self, agent_type: str, *, priority: str | int = "normal"
+    ) -> Coroutine[Any, Any, int]:
         """Spawn an agent: a warm one if there is one, a cold one otherwise.
 
         Parameters
@@ -90,7 +96,7 @@ class SystemContext:
         QueueFull
             The worker's queue took no more within five seconds.
         """
-        return await self._spawner.spawn(agent_type, priority)
+        return self._spawner.spawn(agent_type, priority)
 
     async def spawn_agents(
         self, agent_type: str, n: int, *, priority: str | int = "normal"
@@ -391,9 +397,11 @@ class Context(Outlet):
         self._host.keep(self._agent_id, consumer)
         return consumer
 
-    async def spawn_agent(self, agent_type: str, *, priority: str | int = "normal") -> int:
+    def spawn_agent(
+        self, agent_type: str, *, priority: str | int = "normal"
+    ) -> Coroutine[Any, Any, int]:
         """Spawn another agent, in any worker."""
-        return await self.system.spawn_agent(agent_type, priority=priority)
+        return self.system.spawn_agent(agent_type, priority=priority)
 
     async def terminate_agent(self, agent_id: int, *, drain: bool = True) -> bool:
         """Stop an agent. An agent that stops itself does so after the message it is handling."""

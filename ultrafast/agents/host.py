@@ -116,7 +116,7 @@ class AgentHost(Lodging):
             return
         if hosted.busy:
             self._enqueue(hosted, message)
-        else:
+        elif not self._endpoint.handle(hosted, message):
             self._work(hosted, message)
 
     def _enqueue(self, hosted: Hosted, message: Message) -> None:

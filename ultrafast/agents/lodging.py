@@ -10,7 +10,7 @@ import asyncio
 import inspect
 import logging
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import Any
 
 import msgspec
@@ -55,6 +55,7 @@ class Lodging:
         self._loop = asyncio.get_running_loop()
         self._stopping = False
         endpoint.on(Kind.CONTROL, self._controlled)
+        system.host_here(self.start_all)
 
     def _context(self, agent_id: int) -> Context:
         """What an agent can do here."""
@@ -74,7 +75,7 @@ class Lodging:
         if info is None or info.worker != self._endpoint.index:
             return None
         if info.state == STARTING:
-            return self._start(agent_id)
+            return self._start(agent_id, info.type)
         if info.state not in (ACTIVE, DRAINING):
             return None
         try:
@@ -104,9 +105,9 @@ class Lodging:
         operation = message.extra
         agent_id = message.receiver
         if operation == Operation.START:
+            with message.payload as payload, payload.cast("Q") as ids:
+                self.start_all(ids.tolist())
             message.release()
-            if agent_id not in self._hosted:
-                self._start(agent_id)
         elif operation == Operation.WARM:
             # What can't be read, the endpoint reports; the count is believed up to all records.
             number, count = msgspec.msgpack.decode(message.payload, type=tuple[int, int])
@@ -125,15 +126,21 @@ class Lodging:
         """The agent with an id, where it lives here; built now, if need be."""
         return self._hosted.get(agent_id) or self._restore(agent_id)
 
-    def _start(self, agent_id: int) -> Hosted | None:
+    def start_all(self, ids: Iterable[int]) -> None:
+        """Host those of the agents whose records are STARTING."""
+        hosted, look = self._hosted, self._agents.look
+        for agent_id in ids:
+            if agent_id not in hosted:
+                info = look(agent_id)
+                if info is not None and info.state == STARTING:
+                    self._start(agent_id, info.type)
+
+    def _start(self, agent_id: int, number: int) -> Hosted | None:
         """Host an agent whose record is STARTING; its first messages wait for its on_start."""
-        info = self._agents.look(agent_id)
-        if info is None or info.state != STARTING:
-            return None
         agent, warming = self._nursery.take(agent_id), None
         if agent is None:
             try:
-                agent, warming = self._nursery.build(info.type)
+                agent, warming = self._nursery.build(number)
             except Exception as error:  # noqa: BLE001 - the agent's own code may raise anything
                 self._failed_to_start(agent_id, error)
                 return None
@@ -144,11 +151,13 @@ class Lodging:
         agent.id = agent_id
         agent.context = self._context(agent_id)
         self._hosted[agent_id] = hosted
-        if inspect.isawaitable(warming) or is_overridden(agent, "on_start"):
-            hosted.busy = True
-            self._run(self._begin_agent(hosted, warming))
-        else:
+        if warming is not None and inspect.isawaitable(warming):
+            pass
+        elif not is_overridden(agent, "on_start"):
             self._agents.move(agent_id, STARTING, ACTIVE)
+            return hosted
+        hosted.busy = True
+        self._run(self._begin_agent(hosted, warming))
         return hosted
 
     async def _begin_agent(self, hosted: Hosted, warming: Any) -> None:

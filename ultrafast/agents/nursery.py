@@ -112,6 +112,13 @@ class Nursery:
         return agent
 
 
+_overridden: dict[tuple[type[Agent], str], bool] = {}
+
+
 def is_overridden(agent: Agent, hook: str) -> bool:
-    """Whether an agent's class has a hook of its own."""
-    return getattr(type(agent), hook) is not getattr(Agent, hook)
+    """Whether an agent's class has a hook of its own; looked up once for each class."""
+    key = (type(agent), hook)
+    known = _overridden.get(key)
+    if known is None:
+        known = _overridden[key] = getattr(key[0], hook) is not getattr(Agent, hook)
+    return known

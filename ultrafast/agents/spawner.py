@@ -8,11 +8,12 @@ list: the records are the list.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import itertools
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from ultrafast.bus import tracing
 from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.wire import CONTROL_LANE, LANES, Kind, Operation, lane_of
 from ultrafast.core import now_ns
@@ -26,7 +27,10 @@ __all__ = ["HOSTS", "Spawner", "inbox_name"]
 # The queue names of processes that host agents.
 HOSTS: Final = "host-"
 _ADMISSION_S: Final = 5.0
-_BATCH: Final = 256
+_RETRY_S: Final = 0.001
+# Agents spawned between two turns of the loop, and those that one message names.
+_BATCH: Final = 1024
+_CHUNK: Final = 128
 
 
 def inbox_name(index: int) -> str:
@@ -63,6 +67,13 @@ class Spawner:
         self._count = hosts
         self._hosts: list[int] = []
         self._next = itertools.count(endpoint.region.slot)
+        # Starts agents that live in this process; None where none do.
+        self.here: Callable[[Iterable[int]], object] | None = None
+        self._begun: list[tuple[int, str, int]] = []
+        self._telling = False
+        self._refused: dict[int, array[int]] = {}
+        # What is started is started outside of anybody's trace.
+        self._context = contextvars.copy_context()
 
     def type_of(self, name: str) -> int:
         """The number of a registered type."""
@@ -79,23 +90,23 @@ class Spawner:
     async def spawn(self, name: str, priority: str | int) -> int:
         """One agent; see `SystemContext.spawn_agent`."""
         started = now_ns()
-        number = self.type_of(name)
-        lane = lane_of(priority)
-        agent_id, worker, warm = self._claim(number, name, lane, started)
-        posted = await self._endpoint.post_within(
-            _ADMISSION_S, worker, CONTROL_LANE, b"", *self._start(agent_id, number)
-        )
-        if not posted:
-            self._agents.move(agent_id, STARTING, STOPPED)
-            raise QueueFull(
-                f"host queue {worker} took no new agent within {_ADMISSION_S:g} s; "
-                "spawn more slowly or raise queue_capacity"
-            )
+        number = self._types.get(name)
+        if number is None:
+            number = self.type_of(name)
+        agent_id, worker, warm = self._claim(number, name, lane_of(priority), started)
+        self._metrics.add(Counter.SPAWNED)
+        # Its host is told at the loop's next turn, of all that were spawned in this one: a message
+        # that comes to an agent before that starts it as well.
+        self._begun.append((worker, name, agent_id))
+        if len(self._begun) == 1:
+            asyncio.get_running_loop().call_soon(self._outside, self._tell)
+        elif len(self._begun) >= _CHUNK:
+            self._outside(self._tell)
+        if worker in self._refused:
+            await self._admitted(worker, (agent_id,))
         self._metrics.record(
             Histogram.SPAWN_WARM if warm else Histogram.SPAWN_COLD, now_ns() - started
         )
-        self._metrics.add(Counter.SPAWNED)
-        self.say("agent.spawned", {"type": name, "agents": [agent_id]})
         return agent_id
 
     async def spawn_many(self, name: str, n: int, priority: str | int) -> list[int]:
@@ -104,16 +115,15 @@ class Spawner:
         lane = lane_of(priority)
         ids: list[int] = []
         while len(ids) < n:
-            started = now_ns()
-            batches: dict[int, list[int]] = {}
-            for _ in range(min(_BATCH, n - len(ids))):
-                agent_id, worker, _ = self._claim(number, name, lane, started)
-                batches.setdefault(worker, []).append(agent_id)
-            for worker, batch in batches.items():
-                await self._start_batch(worker, number, batch)
-                ids += batch
-                self.say("agent.spawned", {"type": name, "agents": batch})
+            batches = self._claim_many(number, name, lane, min(_BATCH, n - len(ids)))
             self._metrics.add(Counter.SPAWNED, sum(map(len, batches.values())))
+            for worker, batch in batches.items():
+                self._outside(self._start, worker, batch)
+                if worker in self._refused:
+                    await self._admitted(worker, batch)
+                begun = batch.tolist()
+                ids += begun
+                self.say("agent.spawned", {"type": name, "agents": begun})
             await asyncio.sleep(0)
         return ids
 
@@ -165,10 +175,84 @@ class Spawner:
         read = self._metrics.read_counter
         return int(read(Counter.SPAWNED) - read(Counter.TERMINATED))
 
-    # --- helpers
+    # --- telling hosts
 
-    def _start(self, agent_id: int, number: int) -> tuple[int, ...]:
-        return (int(Kind.CONTROL), 0, 0, agent_id, number, now_ns(), 0, 0, int(Operation.START))
+    def _tell(self) -> None:
+        """Tell hosts, and who listens, of the agents that were spawned since the last time."""
+        begun, self._begun = self._begun, []
+        by_worker: dict[int, array[int]] = {}
+        by_name: dict[str, list[int]] = {}
+        for worker, name, agent_id in begun:
+            by_worker.setdefault(worker, array("Q")).append(agent_id)
+            by_name.setdefault(name, []).append(agent_id)
+        for worker, ids in by_worker.items():
+            self._start(worker, ids)
+        for name, spawned in by_name.items():
+            self.say("agent.spawned", {"type": name, "agents": spawned})
+
+    def _outside(self, call: Callable[..., None], *arguments: Any) -> None:
+        """Call in the context that is nobody's; what is started there may come here again."""
+        if self._telling:
+            call(*arguments)
+            return
+        self._telling = True
+        try:
+            self._context.run(call, *arguments)
+        finally:
+            self._telling = False
+
+    def _start(self, worker: int, ids: array[int]) -> None:
+        """Have a host start agents; what its queue refuses is tried again."""
+        if worker == self._endpoint.index and self.here is not None:
+            self.here(ids)
+            return
+        waiting = self._refused.get(worker)
+        if waiting is not None:
+            waiting.extend(ids)
+        elif left := self._send(worker, ids):
+            self._refused[worker] = left
+            asyncio.get_running_loop().call_later(_RETRY_S, self._send_again)
+
+    def _send(self, worker: int, ids: array[int]) -> array[int]:
+        """Send words of agents to start: those of the ids that the queue did not take."""
+        head = (int(Kind.CONTROL), 0, 0, 0, 0, now_ns(), 0, 0, int(Operation.START))
+        chunks = [(ids[at : at + _CHUNK], *head) for at in range(0, len(ids), _CHUNK)]
+        sent = max(0, self._endpoint.queues.send_batch(worker, CONTROL_LANE, chunks))
+        return ids[sent * _CHUNK :]
+
+    def _send_again(self) -> None:
+        if self._endpoint.closed:
+            return
+        for worker, ids in list(self._refused.items()):
+            left = self._send(worker, ids)
+            if left:
+                self._refused[worker] = left
+            else:
+                del self._refused[worker]
+        if self._refused:
+            asyncio.get_running_loop().call_later(_RETRY_S, self._send_again)
+
+    async def _admitted(self, worker: int, ids: Iterable[int]) -> None:
+        """Wait until a host has taken the word of its agents, or give up on these."""
+        until = now_ns() + int(_ADMISSION_S * 1e9)
+        while worker in self._refused:
+            if now_ns() > until:
+                waiting, ours = self._refused[worker], set(ids)
+                given_up = ours.intersection(waiting)
+                self._refused[worker] = array("Q", (i for i in waiting if i not in ours))
+                for agent_id in given_up:
+                    self._agents.move(agent_id, STARTING, STOPPED)
+                self._metrics.add(Counter.TERMINATED, len(given_up))
+                if given_up:
+                    raise QueueFull(
+                        f"host queue {worker} took no new agent within {_ADMISSION_S:g} s; "
+                        f"{len(given_up)} were not spawned: spawn more slowly or raise "
+                        "queue_capacity"
+                    )
+                return
+            await asyncio.sleep(_RETRY_S)
+
+    # --- claiming
 
     def _claim(self, number: int, name: str, lane: int, started: int) -> tuple[int, int, bool]:
         """An id in state STARTING, the queue of its host, and whether it was warm."""
@@ -185,45 +269,41 @@ class Spawner:
             raise self._full() from None
         return agent_id, worker, False
 
+    def _claim_many(self, number: int, name: str, lane: int, n: int) -> dict[int, array[int]]:
+        """Ids in state STARTING, `n` or fewer, by the queues of their hosts."""
+        now = now_ns()
+        found = self._agents.claim_many(number, lane, 0, now, n)
+        claimed = sum(map(len, found.values()))
+        left = min(n - claimed, self._max_agents - self.alive() - claimed)
+        limit = self.limits.get(name, self._capacity)
+        hosts = len(self._known_hosts())
+        for each in range(min(hosts, max(0, left))):
+            worker = self.next_host()
+            share = left // hosts + (each < left % hosts)
+            made = self._agents.new_many(number, worker, lane, STARTING, limit, 0, now, share)
+            found.setdefault(worker, array("Q")).extend(made)
+        if not any(found.values()):
+            raise self._full()
+        return found
+
     def _full(self) -> NoAgentSlot:
         return NoAgentSlot(
             f"no room for another agent: {self.alive()} are alive and max_concurrent_agents is "
             f"{self._max_agents}; terminate some or raise it"
         )
 
-    async def _start_batch(self, worker: int, number: int, batch: list[int]) -> None:
-        items = []
-        for agent_id in batch:
-            kind, codec, sender, receiver, correlation, sent, reply, flags, extra = self._start(
-                agent_id, number
-            )
-            items.append(
-                (b"", kind, codec, sender, receiver, correlation, sent, reply, flags, extra)
-            )
-        queues = self._endpoint.queues
-        until = asyncio.get_running_loop().time() + _ADMISSION_S
-        while items:
-            sent_now = queues.send_batch(worker, CONTROL_LANE, items, tracing.current())
-            items = items[max(0, sent_now) :]
-            if not items:
-                return
-            if asyncio.get_running_loop().time() > until:
-                for item in items:
-                    self._agents.move(item[4], STARTING, STOPPED)
-                raise QueueFull(
-                    f"host queue {worker} took no new agent within {_ADMISSION_S:g} s; "
-                    f"{len(items)} of a batch were not spawned"
-                )
-            await asyncio.sleep(0.001)
-
     def next_host(self) -> int:
         """The queue of a host, each in turn."""
+        hosts = self._known_hosts()
+        return hosts[next(self._next) % len(hosts)]
+
+    def _known_hosts(self) -> list[int]:
         if len(self._hosts) < self._count:
             found = map(self._endpoint.queues.find, map(inbox_name, range(self._count)))
             self._hosts = [queue for queue in found if queue is not None]
             if not self._hosts:
                 raise WorkerFailed("no process of this system hosts agents yet")
-        return self._hosts[next(self._next) % len(self._hosts)]
+        return self._hosts
 
 
 def _nobody(subject: str, payload: Any) -> None:

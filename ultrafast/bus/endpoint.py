@@ -135,6 +135,7 @@ class Endpoint(Outpost):
         self._again: asyncio.Handle | None = None
         self._sweep: asyncio.TimerHandle | None = None
         self._sweep_pause_s = _SWEEP_S
+        self._context = contextvars.copy_context()
 
     # --- receiving
 
@@ -161,6 +162,10 @@ class Endpoint(Outpost):
         )
         return self._handover.incoming
 
+    def handle(self, seat: Seat, message: Message) -> bool:
+        """Have a plain message handled by who has just been seated; False: it is not plain."""
+        return self._handover.handle(seat, message)
+
     def call_roll(self, ids: Any) -> tuple[int, list[int]]:
         """Have those who sit here, and are free, give a sign of life: how many, and the others."""
         return self._handover.call_roll(ids)
@@ -168,7 +173,7 @@ class Endpoint(Outpost):
     def start(self) -> None:
         """Begin to empty the inbox, on the running loop; a dead predecessor's messages first."""
         self._loop = asyncio.get_running_loop()
-        self.asker.run_on(self._loop, contextvars.copy_context())
+        self.asker.run_on(self._loop, self._context)
         self._fd = self.receiver.fileno()
         self._loop.add_reader(self._fd, self._rung)
         self._drain()
@@ -227,7 +232,8 @@ class Endpoint(Outpost):
 
     def _soon(self) -> None:
         if not self.closed and not self.region.closed:
-            self._again = self._at_home.call_soon(self._drain)
+            # Not in the context of whoever sent: handlers run here.
+            self._again = self._at_home.call_soon(self._drain, context=self._context)
 
     @property
     def _at_home(self) -> asyncio.AbstractEventLoop:

@@ -48,6 +48,20 @@ class Agents:
     def claim(
         self, type: int, priority: int, parent: int, now_ns: int
     ) -> tuple[int, int] | None: ...
+    def new_many(
+        self,
+        type: int,
+        worker: int,
+        priority: int,
+        state: int,
+        limit: int,
+        parent: int,
+        now_ns: int,
+        count: int,
+    ) -> array[int]: ...
+    def claim_many(
+        self, type: int, priority: int, parent: int, now_ns: int, count: int
+    ) -> dict[int, array[int]]: ...
     def move(self, id: int, old: int, new: int) -> int: ...
     def look(self, id: int) -> AgentInfo | None: ...
     def at(self, slot: int) -> AgentInfo: ...

@@ -156,6 +156,52 @@ cdef class Agents:
             check(status, f"type {type}, priority {priority}")
         return id, worker
 
+    def new_many(self, uint32_t type, uint32_t worker, uint32_t priority, uint32_t state,
+                 uint32_t limit, uint64_t parent, uint64_t now_ns, uint32_t count):
+        """As `new`, so often as there are records, `count` times at most: an array of the ids."""
+        cdef array.array ids = array.clone(IDS, count, False)
+        cdef uint32_t made = 0
+        cdef int status = _c.UF_OK
+        can_write(self.region)
+        while made < count:
+            status = _c.uf_agent_new(self._agents, type, worker, priority, state, limit, parent,
+                                     now_ns, <uint64_t *>&ids.data.as_ulonglongs[made])
+            if status != _c.UF_OK:
+                break
+            made += 1
+        if status != _c.UF_OK and status != _c.UF_NO_AGENT_SLOT:
+            check(status, f"agents of type {type} on worker {worker}")
+        array.resize(ids, made)
+        return ids
+
+    def claim_many(self, uint32_t type, uint32_t priority, uint64_t parent, uint64_t now_ns,
+                   uint32_t count):
+        """As `claim`, so often as there are warm agents, `count` times at most.
+
+        Returns
+        -------
+        dict of int to array
+            Ids, by the queue of their worker.
+        """
+        cdef uint64_t id = 0
+        cdef uint32_t worker = 0
+        cdef uint32_t made = 0
+        cdef int status
+        can_write(self.region)
+        found = {}
+        while made < count:
+            status = _c.uf_agent_claim(self._agents, type, priority, parent, now_ns, &id, &worker)
+            if status == _c.UF_EMPTY or status == _c.UF_BUSY:
+                break
+            if status != _c.UF_OK:
+                check(status, f"type {type}, priority {priority}")
+            theirs = found.get(worker)
+            if theirs is None:
+                theirs = found[worker] = array.clone(IDS, 0, False)
+            theirs.append(id)
+            made += 1
+        return found
+
     def move(self, uint64_t id, uint32_t old, uint32_t new):
         """Change an agent's state: `OK`; `STALE`: it is gone; `BUSY`: it was in another state.
 

@@ -297,6 +297,19 @@ cdef class Handover:
         else:
             self._batch, self._at = batch, 0
 
+    def handle(self, Seat seat not None, Message message not None):
+        """Have a message of the plain case handled by who has just been seated, and is free.
+
+        Returns
+        -------
+        bool
+            False: it is not the plain case, and still the caller's.
+        """
+        if seat.busy or message.kind != self._kind or message.extra != 0 or message.flags != 0:
+            return False
+        self._plain(seat, message, monotonic_ns())
+        return True
+
     def take_back(self):
         """The messages not handed out, which are the caller's again."""
         left = self._batch[self._at:]

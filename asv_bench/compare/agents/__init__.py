@@ -66,17 +66,19 @@ def run(options: Options) -> Report:
         else:
             missing[each.name] = options.why_missing.get(each.name, reason)
     pace = _QUICK if options.quick else _FULL
-    wanted = options.rounds or (1 if options.quick else 3)
+    wanted = options.rounds or 1
     blocks = []
     for scenario in SCENARIOS:
-        if options.scenarios and scenario.key not in options.scenarios:
+        if scenario.asked_for if not options.scenarios else scenario.key not in options.scenarios:
             continue
         options.say(scenario.title)
         taking = [each for each in present if scenario.key in each.does]
         outcome = alternate(
             {each.name: partial(take_turn, each, scenario, pace) for each in taking},
             wanted,
-            repeat=not options.quick,
+            # Every contestant of every scenario has a process of its own: to repeat what others
+            # disturbed takes minutes, and is done where rounds were asked for.
+            repeat=options.rounds > 0 and not options.quick,
             said=options.say,
         )
         blocks.append(

@@ -100,6 +100,7 @@ class Erlang(Contestant):
             "spawn-to-answer-cold",
             "population",
             "population-large",
+            "population-million",
             "round-trip",
             "counting",
             "crowd",

@@ -29,7 +29,7 @@ __all__ = ["Managed", "OneLoop", "Spawning"]
 _WAIT_S = 300.0
 _TRIES = 64  # agents spawned until one is where it is wanted
 _TRIPS_MAX = 150_000  # their times go into one message, which has a mebibyte at most
-_AGENT_BYTES = 2 * KIB  # of the region, generously
+_AGENT_BYTES = KIB // 4  # of messages, beside what is there for all
 _PID = os.getpid()  # of the worker that imported this
 
 
@@ -356,6 +356,7 @@ class Spawning(_Ours):
             "spawn-to-answer-across",
             "population",
             "population-large",
+            "population-million",
             "round-trip",
             "round-trip-across",
             "round-trip-across-busy",
@@ -375,7 +376,9 @@ class Managed(_Ours):
 
     name = "uf manager"
     how = "two workers; the manager's own process spawns and asks agents; a warm pool of N"
-    does = frozenset({"spawn", "spawn-to-answer-across", "population", "population-large"})
+    does = frozenset(
+        {"spawn", "spawn-to-answer-across", "population", "population-large", "population-million"}
+    )
 
     @staticmethod
     def open(agents: int) -> Stage:
@@ -394,6 +397,7 @@ class OneLoop(_Ours):
             "spawn-to-answer-cold",
             "population",
             "population-large",
+            "population-million",
             "round-trip",
             "counting",
             "crowd",

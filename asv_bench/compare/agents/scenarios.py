@@ -33,6 +33,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
         How many, where the contestant can have so many.
     across, busy, warm : bool
         As `Stage` has them.
+    asked_for : bool
+        Measured only where it is asked for by its key.
     """
 
     key: str
@@ -42,6 +44,7 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     across: bool = False
     busy: bool = False
     warm: bool = False
+    asked_for: bool = False
 
     @property
     def unit(self) -> str:
@@ -59,6 +62,7 @@ class Pace(msgspec.Struct, frozen=True, kw_only=True):
 
 N = 10_000
 LARGE = 100_000
+MILLION = 1_000_000
 
 SCENARIOS = (
     Scenario(
@@ -91,6 +95,13 @@ SCENARIOS = (
     ),
     Scenario(key="population", title="spawn many at once", kind="population", agents=N),
     Scenario(key="population-large", title="spawn many at once", kind="population", agents=LARGE),
+    Scenario(
+        key="population-million",
+        title="spawn many at once",
+        kind="population",
+        agents=MILLION,
+        asked_for=True,
+    ),
     Scenario(key="round-trip", title="round trip between two agents of a process", kind="trips"),
     Scenario(
         key="round-trip-across",

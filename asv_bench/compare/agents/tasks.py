@@ -191,6 +191,7 @@ class AsyncioTasks(Contestant):
             "spawn-to-answer-cold",
             "population",
             "population-large",
+            "population-million",
             "round-trip",
             "counting",
             "crowd",
