@@ -96,6 +96,7 @@ def test_chains_of_agents_answer_and_times_end_alone() -> None:
         assert await patient is None
         for _ in range(8):  # the mailbox of one that is busy fills, and says so
             await m.send_message(None, silent[0], 0)
+            await asyncio.sleep(0.01)  # out of the worker's queue, into its own
         with pytest.raises(errors.QueueFull):
             await m.request(None, silent[0], 0, timeout_s=0.05)
 

@@ -96,7 +96,7 @@ def test_damaged_traces_are_none_and_their_messages_handled() -> None:
         good = bytes(range(1, 26)) + bytes(7)
         for damaged in (bytes(32), b"\xff" * 32, bytes(16) + good[16:], good[:16] + bytes(16)):
             number = endpoint.correlation()
-            answer = endpoint.expect(number)
+            answer = endpoint.expect(number, 30.0)
             head = (int(Kind.DATA), RAW, 0, plain, number, 1, endpoint.index + 1)
             assert endpoint.post(worker, 0, b"", *head, trace=damaged)
             async with asyncio.timeout(10):
