@@ -8,7 +8,7 @@ half a millisecond of each turn of the loop, and often has the answer at the end
 """
 
 cimport cython
-from cpython.object cimport PyObject
+from cpython.contextvars cimport PyContext_Enter, PyContext_Exit
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from ultrafast.core cimport _c
@@ -18,10 +18,6 @@ from ultrafast.core._receiver cimport Receiver
 from ultrafast.core._region cimport can_write
 from ultrafast.core._requests cimport Asked, Requests
 from ultrafast.core._sender cimport Sender
-
-cdef extern from "Python.h":
-    int PyContext_Enter(PyObject *context) except -1
-    int PyContext_Exit(PyObject *context) except -1
 
 cdef enum:
     TURN_NS = 500000
@@ -171,7 +167,7 @@ cdef class Asker:
     cdef int _run(self) except -1:
         """Hand the inbox out here and now, as a turn of the loop would."""
         cdef uint32_t armed
-        PyContext_Enter(<PyObject *>self._context)
+        PyContext_Enter(self._context)
         try:
             if self._handover._run(self._receiver, self._until_ns) != RAN_EMPTY:
                 self._soon()
@@ -184,5 +180,5 @@ cdef class Asker:
             self._soon()
             self._went_wrong(error)
         finally:
-            PyContext_Exit(<PyObject *>self._context)
+            PyContext_Exit(self._context)
         return 0
