@@ -73,8 +73,6 @@ class UltraFastMemoryStore(StoreDoor, Watched):
     nothing has changed. Each write gives its entry another *version*, an int that is never 0.
     """
 
-    watch = Watched.watch  # here too, for whoever reads this class
-
     def __init__(self, table: Table, *, clock: Callable[[], int] = time.time_ns) -> None:
         self._table = table
         self._clock = clock
