@@ -30,6 +30,13 @@ static void view_a(void)
     explore_settled(5, status == UF_OK, 0);
 }
 
+/* Replaced, and what that freed filled anew. */
+static void replace_and_reuse(void)
+{
+    set_a_1();
+    set_b_3();
+}
+
 static void mend(void)
 {
     explore_inherit();
@@ -93,12 +100,13 @@ static void setup_kept(void)
     {.name = title, .minimum = least, .setup = begin, .finish = finish_held, __VA_ARGS__}
 
 static const struct explore_check checks[] = {
-    HOLD("hold-beside-replace", 2000, setup_held, .body = {view_a, set_a_1}, .after = some_outlived),
+    HOLD("hold-beside-replace", 2000, setup_held, .body = {view_a, set_a_1},
+         .after = some_outlived),
     HOLD("hold-beside-delete", 700, setup_held, .body = {view_a, delete_a}, .after = some_outlived),
     HOLD("hold-then-reused", 1000, setup_held, .body = {view_a, set_a_1, set_b_3},
          .after = some_outlived, .usual = {1, 1}, .deep = {1, 2}),
-    HOLD("hold-two-views", 1300, setup_held, .body = {view_a, view_a, set_a_1},
-         .after = some_outlived, .usual = {1, 2}, .deep = {1, 3}),
+    HOLD("hold-two-views", 1300, setup_held, .body = {view_a, view_a, replace_and_reuse},
+         .after = some_outlived, .usual = {1, 1}, .deep = {1, 2}),
     HOLD("hold-viewer-dies", 9000, setup_held, .body = {view_a, set_a_1, mend}, .mortal = 1,
          .mourners = 4, .usual = {1, 1}, .deep = {1, 2}),
     HOLD("hold-replacer-dies", 10000, setup_held, .body = {set_a_1, view_a, mend}, .mortal = 1,
