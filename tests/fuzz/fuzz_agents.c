@@ -33,15 +33,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     return 0;
 }
 
-/* And a record with a changed field, moved from the state it is in to another. */
+/* And a record with a changed field, moved from the state it is in to another: the stage's warm and
+ * active agents, and the one that a dead process was building. */
 void fuzz_seeds(fuzz_give *give, void *to)
 {
     programs_give(give, to);
-    for (uint8_t field = 0; field < 6; field++) {
-        for (uint8_t state = 0; state < UF_AGENT_STATES; state++) {
-            const uint8_t program[] = {STAGE_DAMAGE, 1, 0, 4,     field, 1,    field, 0xf0, 0,
-                                       STAGE_CALL,   2, 4, field, 0,     state};
-            give(program, sizeof program, to);
+    for (uint8_t slot = 0; slot < 8; slot++) {
+        for (uint8_t field = 0; field < 6; field++) {
+            for (uint8_t state = 0; state < UF_AGENT_STATES; state++) {
+                const uint8_t program[] = {STAGE_DAMAGE, 1, 0, 4,    slot, 1,    field, 0xf0, 0,
+                                           STAGE_CALL,   2, 4, slot, 0,    state};
+                give(program, sizeof program, to);
+            }
         }
     }
 }
