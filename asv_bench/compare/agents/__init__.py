@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from functools import partial
 
-from ultrafast.validation.machine import machine_facts
-
+from ..contest import Contest
 from ..options import Options
-from ..report import Report, block_of, load_now
+from ..report import Report, block_of
 from ..rounds import alternate
 from .autogen import AutogenCore
 from .erlang import Erlang
@@ -54,17 +53,7 @@ def run(options: Options) -> Report:
     -------
     Report
     """
-    machine = machine_facts()
-    missing: dict[str, str] = {}
-    present: list[type[Contestant]] = []
-    for each in CONTESTANTS:
-        if options.only and each.name not in options.only and not each.ours:
-            continue
-        reason = each.missing()
-        if reason is None:
-            present.append(each)
-        else:
-            missing[each.name] = options.why_missing.get(each.name, reason)
+    contest = Contest("agents", CONTESTANTS, options)
     pace = _QUICK if options.quick else _FULL
     wanted = options.rounds or 1
     blocks = []
@@ -72,7 +61,7 @@ def run(options: Options) -> Report:
         if scenario.asked_for if not options.scenarios else scenario.key not in options.scenarios:
             continue
         options.say(scenario.title)
-        taking = [each for each in present if scenario.key in each.does]
+        taking = [each for each in contest.present if scenario.key in each.does]
         outcome = alternate(
             {each.name: partial(take_turn, each, scenario, pace) for each in taking},
             wanted,
@@ -91,17 +80,7 @@ def run(options: Options) -> Report:
                 notes=_notes(scenario, taking, pace),
             )
         )
-    options.say("")
-    return Report(
-        subject="agents",
-        machine=machine,
-        load_after_1m=load_now(),
-        quick=options.quick,
-        contestants={each.name: each.how for each in present},
-        versions={each.name: each.version() for each in present},
-        missing=missing,
-        blocks=blocks,
-    )
+    return contest.report(blocks)
 
 
 def _title(scenario: Scenario, pace: Pace) -> str:

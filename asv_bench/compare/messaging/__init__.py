@@ -10,10 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 
-from ultrafast.validation.machine import machine_facts
-
+from ..contest import Contest
 from ..options import Options
-from ..report import Block, Report, block_of, load_now
+from ..report import Block, Report, block_of
 from ..rounds import Outcome, Turn, alternate, watched
 from ..teams import TeamFailed
 from .ends import Contestant
@@ -55,35 +54,15 @@ def run(options: Options) -> Report:
     -------
     Report
     """
-    machine = machine_facts()
-    missing: dict[str, str] = {}
-    present: list[type[Contestant]] = []
-    for each in CONTESTANTS:
-        if options.only and each.name not in options.only and not each.ours:
-            continue
-        reason = each.missing()
-        if reason is None:
-            present.append(each)
-        else:
-            missing[each.name] = options.why_missing.get(each.name, reason)
+    contest = Contest("messaging", CONTESTANTS, options)
     pace = _QUICK if options.quick else _FULL
     wanted = options.rounds or (2 if options.quick else 5)
     chosen = [each for each in SCENARIOS if not options.scenarios or each.key in options.scenarios]
     blocks: dict[str, Block] = {}
     for senders in sorted({each.senders for each in chosen}):
         of_these = [each for each in chosen if each.senders == senders]
-        blocks |= _with_teams(present, of_these, senders, pace, wanted, options)
-    options.say("")
-    return Report(
-        subject="messaging",
-        machine=machine,
-        load_after_1m=load_now(),
-        quick=options.quick,
-        contestants={each.name: each.how for each in present},
-        versions={each.name: each.version() for each in present},
-        missing=missing,
-        blocks=[blocks[each.key] for each in chosen],
-    )
+        blocks |= _with_teams(contest.present, of_these, senders, pace, wanted, options)
+    return contest.report([blocks[each.key] for each in chosen])
 
 
 def _with_teams(

@@ -13,10 +13,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ultrafast.validation.machine import machine_facts
-
+from ..contest import Contest
 from ..options import Options
-from ..report import Block, Report, block_of, load_now
+from ..report import Block, Report, block_of
 from ..rounds import Turn, alternate, watched
 from ..teams import TeamFailed
 from .ends import CONTESTANTS, Contestant, folder
@@ -45,34 +44,13 @@ def run(options: Options) -> Report:
     -------
     Report
     """
-    machine = machine_facts()
-    missing: dict[str, str] = {}
-    present: list[type[Contestant]] = []
-    for each in CONTESTANTS:
-        if options.only and each.name not in options.only and not each.ours:
-            continue
-        reason = each.missing()
-        if reason is None:
-            present.append(each)
-        else:
-            missing[each.name] = options.why_missing.get(each.name, reason)
+    contest = Contest("store", CONTESTANTS, options)
     blocks = []
     wanted = [each for each in SCENARIOS if _is_wanted(each.key, options)]
     if wanted:
-        blocks += _beside_others(wanted, present, options)
+        blocks += _beside_others(wanted, contest.present, options)
     blocks += [keeping(each, options) for each in KEEPING if _is_wanted(each.key, options)]
-    options.say("")
-    return Report(
-        subject="store",
-        machine=machine,
-        load_after_1m=load_now(),
-        quick=options.quick,
-        contestants={each.name: each.how for each in present},
-        versions={each.name: each.version() for each in present},
-        missing=missing,
-        blocks=blocks,
-        verdicts=[] if options.quick else judged(blocks, missing),
-    )
+    return contest.report(blocks, [] if options.quick else judged(blocks, contest.missing))
 
 
 def _is_wanted(key: str, options: Options) -> bool:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -66,12 +66,12 @@ class End:
 class Contestant:
     """One way to keep values; `module` is what must be installed for it."""
 
-    name = ""
-    how = ""
-    module = ""
-    ours = False
-    is_shared = True
-    writes_timed = 1_000  # single writes that share two readings of the clock
+    name: ClassVar[str] = ""
+    how: ClassVar[str] = ""
+    module: ClassVar[str] = ""
+    ours: ClassVar[bool] = False
+    is_shared: ClassVar[bool] = True
+    writes_timed: ClassVar[int] = 1_000  # single writes that share two readings of the clock
 
     @classmethod
     def takes_part(cls, kind: str) -> bool:
