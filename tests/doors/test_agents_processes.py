@@ -13,6 +13,7 @@ from ultrafast.core._agents import (
     ACTIVE,
     BUILDING,
     FREE,
+    MOVES,
     NO_LIMIT,
     SLOT_BITS,
     STARTING,
@@ -50,6 +51,7 @@ class AgentMachine(ProcessMachine):
         "claimed",
         "nothing to claim",
         "mailbox full",
+        "move refused",
         "freed with its builder",
         "stopped with its starter",
         "deaths",
@@ -104,6 +106,11 @@ class AgentMachine(ProcessMachine):
         id = data.draw(st.sampled_from(sorted(self.model)))
         known = self.model[id]
         old = known.state if right else (known.state + 1) % 8
+        if right and (old, new) not in MOVES:
+            with pytest.raises(errors.InvalidArgument):
+                self.do(actor, "call", "agents", "move", id, old, new)
+            self.note("move refused")
+            return
         assert self.do(actor, "call", "agents", "move", id, old, new) == (OK if right else BUSY)
         if right and new == FREE:
             self.ended(id)

@@ -21,13 +21,24 @@ PROMISED = {
 }
 
 
+def named(tree: ast.Module) -> Iterator[tuple[str, ast.expr]]:
+    """The constants of a module."""
+    for node in tree.body:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
+            yield node.target.id, node.value
+
+
 def emitted(source: str) -> Iterator[str]:
-    """Subjects written out in calls that emit; a host says `agent.` and a word."""
-    for node in ast.walk(ast.parse(source)):
+    """Subjects in calls that emit, written out or named; a host says `agent.` and a word."""
+    tree = ast.parse(source)
+    constants = dict(named(tree))
+    for node in ast.walk(tree):
         if not isinstance(node, ast.Call) or not node.args:
             continue
         name = getattr(node.func, "attr", getattr(node.func, "id", ""))
         first = node.args[0]
+        if isinstance(first, ast.Name):
+            first = constants.get(first.id, first)
         if not isinstance(first, ast.Constant) or not isinstance(first.value, str):
             continue
         if name in EMITTERS:

@@ -21,6 +21,7 @@ def letter(payload: bytes, kind: int = Kind.LETTER) -> Any:
         codec=0,
         lane=3,
         correlation=7,
+        trace=None,
         tobytes=lambda: payload,
     )
 

