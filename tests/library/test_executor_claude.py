@@ -254,7 +254,7 @@ def test_a_slow_answer_is_a_timeout(server, stream):
 def test_time_spent_on_retries_counts(server):
     async def body(pool):
         with pytest.raises(TaskTimeout):
-            await pool.complete(ask(model="loopback-status-429-after-60", timeout_s=0.3))
+            await pool.complete(ask(model="loopback-status-429-after-60", timeout_s=1.5))
 
     with_pool(server, body)
     assert server.statistics().by_status == {"429": 1}

@@ -132,10 +132,16 @@ def test_an_alert_reaches_every_process() -> None:
         async with uf.UltraFastAgentManager(config) as manager, uf.attach(manager.name) as client:
             seen: list[Event] = []
             client.events.on("alert.*", seen.append)
-            raised = manager.events.recent("alert.raised")
-            if not raised:
-                raised = [await manager.events.wait_for("alert.raised", 30.0)]
-            assert raised[0].payload["name"] == "memory_usage_percent"
+            raised: list[Event] = []
+
+            def is_of_memory(event: Event) -> bool:
+                return bool(event.payload["name"] == "memory_usage_percent")
+
+            def has_come() -> bool:  # a busy machine raises others
+                raised[:] = filter(is_of_memory, manager.events.recent("alert.raised"))
+                return bool(raised)
+
+            await until(has_come)
             assert raised[0].payload["limit"] == 0.1 < raised[0].payload["value"]
             manager._validator._raised.clear()  # as if it had been well meanwhile
             await until(lambda: any(event.subject == "alert.raised" for event in seen))

@@ -93,6 +93,7 @@ def assemble(
         events = EnhancedEventBus(workers=config.event_bus_workers)
     bridge = EventBridge(endpoint, bus.directory, events)
     bus.say = spawner.say = bridge.say
+    bus.ahead = spawner.tell
     store.watches = Watches(bus, events, endpoint.index)
     system = SystemContext(endpoint, bus, spawner, store, events)
     return Parts(endpoint, bus, spawner, store, events, system)

@@ -10,7 +10,7 @@ import asyncio
 import inspect
 import logging
 import sys
-from collections.abc import Coroutine, Iterable
+from collections.abc import Awaitable, Coroutine, Iterable
 from typing import Any
 
 import msgspec
@@ -146,27 +146,35 @@ class Lodging:
                 return None
         return self._host(agent, agent_id, warming)
 
-    def _host(self, agent: Agent, agent_id: int, warming: Any = None) -> Hosted:
+    def _host(self, agent: Agent, agent_id: int, warming: Any = None) -> Hosted | None:
+        """Let it live here. An `on_start` that does not wait is done when this returns: what its
+        spawner publishes afterwards finds its subscriptions."""
         hosted = Hosted(agent, agent_id)
         agent.id = agent_id
         agent.context = self._context(agent_id)
         self._hosted[agent_id] = hosted
+        waits_for: Awaitable[Any] | None = None
         if warming is not None and inspect.isawaitable(warming):
-            pass
-        elif not is_overridden(agent, "on_start"):
+            waits_for = _in_turn(warming, agent)
+        elif is_overridden(agent, "on_start"):
+            try:
+                started = agent.on_start()
+            except Exception as error:  # noqa: BLE001 - the agent's own code may raise anything
+                del self._hosted[agent_id]
+                self._failed_to_start(agent_id, error)
+                return None
+            if inspect.isawaitable(started):
+                waits_for = started
+        if waits_for is None:
             self._agents.move(agent_id, STARTING, ACTIVE)
             return hosted
         hosted.busy = True
-        self._run(self._begin_agent(hosted, warming))
+        self._run(self._begin_agent(hosted, waits_for))
         return hosted
 
-    async def _begin_agent(self, hosted: Hosted, warming: Any) -> None:
+    async def _begin_agent(self, hosted: Hosted, waits_for: Awaitable[Any]) -> None:
         try:
-            if inspect.isawaitable(warming):
-                await warming
-            started = hosted.agent.on_start()
-            if inspect.isawaitable(started):
-                await started
+            await waits_for
         except Exception as error:  # noqa: BLE001 - the agent's own code may raise anything
             self._hosted.pop(hosted.id, None)
             self._failed_to_start(hosted.id, error)
@@ -283,3 +291,11 @@ class Lodging:
             self._agents.move(hosted.id, ACTIVE, DRAINING)
             await self._stop(hosted)
         self._nursery.close()
+
+
+async def _in_turn(warming: Awaitable[Any], agent: Agent) -> None:
+    """What is left of an agent's warming, then its start."""
+    await warming
+    started = agent.on_start()
+    if inspect.isawaitable(started):
+        await started

@@ -109,6 +109,11 @@ class Spawner:
         )
         return agent_id
 
+    def tell(self) -> None:
+        """Tell hosts of the agents that were just spawned now, and not at the loop's next turn."""
+        if self._begun:
+            self._outside(self._tell)
+
     async def spawn_many(self, name: str, n: int, priority: str | int) -> list[int]:
         """Many agents; see `SystemContext.spawn_agents`."""
         number = self.type_of(name)

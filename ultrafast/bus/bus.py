@@ -59,6 +59,7 @@ class UltraFastCommunicationBus:
         self._asker = endpoint.asker
         self._letters = DeadLetters(endpoint)
         self.say: Callable[[str, Any], object] = lambda subject, payload: None
+        self.ahead: Callable[[], None] = lambda: None
         self.directory = Directory(endpoint)
         self._replies = Replies(endpoint)
         self._undelivered = Undelivered(
@@ -71,6 +72,7 @@ class UltraFastCommunicationBus:
             Groups(endpoint, self._queues, self.directory),
             self.dead_letter,
             self._letters.put_payload,
+            lambda: self.ahead(),
         )
         self._keeper = GroupKeeper(endpoint, self.directory, self.dead_letter)
 

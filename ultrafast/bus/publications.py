@@ -45,6 +45,9 @@ class Publications:
     bury_message, bury_payload : callable
         Make dead letters: of a message, of a publication's bytes and its trace; both with the
         reason.
+    ahead : callable
+        Sends what must be on its way before a publication: the word to agents just spawned, who may
+        subscribe when they start.
     """
 
     def __init__(
@@ -54,11 +57,13 @@ class Publications:
         groups: Groups,
         bury_message: Callable[[Message, Reason], None],
         bury_payload: Callable[[bytes, Reason, bytes | None], None],
+        ahead: Callable[[], None],
     ) -> None:
         self._endpoint = endpoint
         self._groups = groups
         self._bury_message = bury_message
         self._bury_payload = bury_payload
+        self._ahead = ahead
         self._topics: TopicMatcher[Subscription] = TopicMatcher()
         self._running: set[asyncio.Task[None]] = set()
         self._at_once = handlers
@@ -82,6 +87,7 @@ class Publications:
         started = now_ns()
         endpoint = self._endpoint
         body, number = codec.encode(payload)
+        self._ahead()
         targets = [Target([queue], 0) for queue in endpoint.region.inboxes()]
         groups = self._groups.choose(subject)
         head = (lane, number, started, ttl_ms)
