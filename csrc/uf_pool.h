@@ -86,9 +86,7 @@ struct uf_message {
 struct uf_value {
     _Atomic uint64_t owner;        /* see PICTURE; W1, W2                            */
     _Atomic uint64_t holders;      /* whose views keep the block: uf_hold.h          */
-    _Atomic uint32_t value_bytes;  /* relaxed words: a late reader may race a writer */
-    _Atomic uint16_t space_bytes;  /* namespace name, first in the payload            */
-    _Atomic uint16_t key_bytes;    /* then the key, padded to 8; then the value       */
+    _Atomic uint64_t sizes;        /* uf_value_sizes: a late reader may race a writer */
     _Atomic uint64_t hash;         /* of namespace and key; the owner, while it fills  */
     _Atomic uint64_t more_holders; /* the same                                      */
     _Atomic uint64_t expires_ns;   /* CLOCK_REALTIME, 0 for never                     */
@@ -96,6 +94,13 @@ struct uf_value {
     _Atomic uint32_t use; /* UF_USE_*: its writer, then readers and the hand of uf_clock.h */
     uint64_t reserved2;
 };
+/* [ key 16 | namespace 16 | value 32 ]: bytes of the value, of the namespace's name (first in the
+ * payload) and of the key (then, both padded to 8; then the value). */
+static inline uint64_t uf_value_sizes(uint16_t space_bytes, uint16_t key_bytes,
+                                      uint32_t value_bytes)
+{
+    return (uint64_t)key_bytes << 48 | (uint64_t)space_bytes << 32 | value_bytes;
+}
 _Static_assert(sizeof(struct uf_message) == UF_BLOCK_HEAD, "a head is one line");
 _Static_assert(sizeof(struct uf_value) == UF_BLOCK_HEAD, "a head is one line");
 _Static_assert(offsetof(struct uf_message, owner) == 0, "both heads begin with the owner word");

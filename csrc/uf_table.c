@@ -3,62 +3,6 @@
 
 #include <string.h>
 
-int uf_table_read(const struct uf_table *table, const struct uf_key *key, uint64_t now_ns,
-                  uf_table_place *place, void *where, struct uf_entry *entry)
-{
-    struct uf_found found;
-    for (uint32_t tries = 0; tries < UF_TABLE_TRIES; tries++) {
-        int status = uf_table_find(table, key, &found);
-        if (status != UF_OK) {
-            return status;
-        }
-        uf_table_describe(&found, entry);
-        const uint64_t room_in_block = uf_pool_room(table->pool, found.handle);
-        const uint64_t offset = (uint64_t)key->words_count * 8;
-        if (entry->value_bytes > room_in_block - offset) {
-            if (!uf_table_is_still(&found)) {
-                continue; /* the length is another entry's */
-            }
-            return UF_CORRUPT;
-        }
-        UF_STEP(V4);
-        void *out = place(where, entry);
-        bool copy = out != NULL;
-        if (copy) {
-            uf_table_load(out, found.value, offset, entry->value_bytes);
-        }
-        /* V4. The owner word again, after every word of the copy: unchanged, the copy is whole. */
-        if (uf_table_is_still(&found)) {
-            if (entry->expires_ns != 0 && now_ns >= entry->expires_ns) {
-                return UF_MISSING;
-            }
-            uf_table_touch(table, found.value);
-            return copy ? UF_OK : UF_TOO_BIG;
-        }
-    }
-    return UF_BUSY;
-}
-
-struct room {
-    void *out;
-    uint64_t bytes;
-};
-
-static void *place_in_room(void *where, const struct uf_entry *entry)
-{
-    const struct room *room = where;
-    /* Of an empty value nothing is written, but NULL would say that there is no room for it. */
-    void *out = room->out == NULL ? where : room->out;
-    return entry->value_bytes <= room->bytes ? out : NULL;
-}
-
-int uf_table_get(const struct uf_table *table, const struct uf_key *key, uint64_t now_ns, void *out,
-                 uint64_t room, struct uf_entry *entry)
-{
-    struct room whole = {out, room};
-    return uf_table_read(table, key, now_ns, place_in_room, &whole, entry);
-}
-
 /* Take a block for the entry and write it, all of it, before anybody can see it. */
 static int fill(struct uf_table *table, const struct uf_key *key, const void *data, uint64_t bytes,
                 const struct uf_entry *entry, uint32_t *handle)
@@ -75,9 +19,9 @@ static int fill(struct uf_table *table, const struct uf_key *key, const void *da
     /* V3 -> V4, all of these. Release: a late reader that reads one of these words also reads the
      * owner word's new version, and knows that its entry is gone. */
     atomic_store_explicit(&value->use, entry->use, memory_order_release);
-    atomic_store_explicit(&value->value_bytes, (uint32_t)bytes, memory_order_release);
-    atomic_store_explicit(&value->space_bytes, key->space_bytes, memory_order_release);
-    atomic_store_explicit(&value->key_bytes, key->key_bytes, memory_order_release);
+    atomic_store_explicit(&value->sizes,
+                          uf_value_sizes(key->space_bytes, key->key_bytes, (uint32_t)bytes),
+                          memory_order_release);
     atomic_store_explicit(&value->hash, key->hash, memory_order_release);
     atomic_store_explicit(&value->expires_ns, entry->expires_ns, memory_order_release);
     atomic_store_explicit(&value->tag, entry->tag, memory_order_release);

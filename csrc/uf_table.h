@@ -76,6 +76,14 @@ struct uf_key {
     uint32_t words_count;
 };
 
+/* A namespace, for those who make many keys of it. `text` stays the caller's. */
+struct uf_space {
+    uint64_t hash;
+    uint64_t seed; /* of the keys in it */
+    const void *text;
+    uint64_t bytes;
+};
+
 /* Private. */
 struct uf_table {
     struct uf_bucket *bucket;
@@ -107,6 +115,18 @@ struct uf_held {
     uint32_t name;
 };
 
+/* Private: a key's entry, as it was found. */
+struct uf_found {
+    uint64_t head;          /* of the bucket, when the search began */
+    uint64_t word;          /* the slot's */
+    uint64_t owner;         /* the block's owner word: unchanged, the entry is whole */
+    _Atomic uint64_t *slot; /* the word is read there; V1, V2 */
+    struct uf_value *value;
+    uint32_t bucket;
+    uint32_t index; /* of the slot in the bucket, 7 and more in the extension */
+    uint32_t handle;
+};
+
 enum uf_set_mode {
     UF_SET_ANY = 0,   /* insert or replace                                              */
     UF_SET_NEW = 1,   /* insert only: EXISTS otherwise                                  */
@@ -122,6 +142,11 @@ UF_API int uf_table_open(struct uf_table *table, void *area, uint64_t bytes, str
 UF_API int uf_key_make(struct uf_key *key, uint64_t seed, uint64_t *buffer, const void *space,
                        uint64_t space_bytes, const void *name, uint64_t name_bytes);
 
+/* The same in two steps. */
+UF_API int uf_space_make(struct uf_space *space, uint64_t seed, const void *text, uint64_t bytes);
+UF_API int uf_key_in(struct uf_key *key, const struct uf_space *space, uint64_t *buffer,
+                     const void *name, uint64_t name_bytes);
+
 /* Copy the value into out[0 .. room). OK with the entry's description; TOO_BIG (described, nothing
  * copied) when room is too small. now_ns: wall clock, an entry past its expiry is MISSING; 0: any. */
 UF_API int uf_table_get(const struct uf_table *table, const struct uf_key *key, uint64_t now_ns,
@@ -131,6 +156,13 @@ UF_API int uf_table_get(const struct uf_table *table, const struct uf_key *key, 
 typedef void *uf_table_place(void *where, const struct uf_entry *entry);
 UF_API int uf_table_read(const struct uf_table *table, const struct uf_key *key, uint64_t now_ns,
                          uf_table_place *place, void *where, struct uf_entry *entry);
+/* A read in two steps, for those who make room between them. MISSING is the answer. After OK nothing is
+ * sure yet, not even what `entry` says: uf_table_fetch copies the value (`bytes`: at most its length),
+ * and true says that it, and what `entry` said, was the key's. An entry past its expiry is told. */
+UF_API int uf_table_glance(const struct uf_table *table, const struct uf_key *key,
+                           struct uf_found *found, struct uf_entry *entry);
+UF_API bool uf_table_fetch(const struct uf_table *table, const struct uf_found *found,
+                           const struct uf_key *key, void *out, uint64_t bytes);
 /* For those who have many keys at hand: bring the bucket of a hash near; then, once it is, the block. */
 UF_API void uf_table_near(const struct uf_table *table, uint64_t hash);
 UF_API void uf_table_nearer(const struct uf_table *table, uint64_t hash);

@@ -8,18 +8,6 @@
 #define UF_WORD_DELETED (1ull << 47)
 #define UF_WORD_VERSION_BITS 21u
 
-/* A key's entry, as it was found. */
-struct uf_found {
-    uint64_t head;  /* of the bucket, when the search began */
-    uint64_t word;  /* the slot's */
-    uint64_t owner; /* the block's owner word: unchanged, the entry is whole */
-    _Atomic uint64_t *slot;
-    struct uf_value *value;
-    uint32_t bucket;
-    uint32_t index; /* of the slot in the bucket, 7 and more in the extension */
-    uint32_t handle;
-};
-
 static inline uint64_t uf_head_next(uint64_t head, uint64_t extension, uint32_t valid)
 {
     return ((head >> 35) + 1) << 35 | extension << 15 | valid;
@@ -100,9 +88,10 @@ static inline void uf_table_describe(const struct uf_found *found, struct uf_ent
     /* V4, each. Acquire: the owner word is read again after them. */
     entry->stamp = uf_table_stamp(found->owner, found->handle);
     entry->handle = found->handle;
-    entry->value_bytes = atomic_load_explicit(&value->value_bytes, memory_order_acquire);
-    entry->space_bytes = atomic_load_explicit(&value->space_bytes, memory_order_acquire);
-    entry->key_bytes = atomic_load_explicit(&value->key_bytes, memory_order_acquire);
+    uint64_t sizes = atomic_load_explicit(&value->sizes, memory_order_acquire);
+    entry->value_bytes = (uint32_t)sizes;
+    entry->space_bytes = (uint16_t)(sizes >> 32);
+    entry->key_bytes = (uint16_t)(sizes >> 48);
     entry->expires_ns = atomic_load_explicit(&value->expires_ns, memory_order_acquire);
     entry->tag = atomic_load_explicit(&value->tag, memory_order_acquire);
 }
@@ -115,6 +104,12 @@ static inline void uf_table_touch(const struct uf_table *table, struct uf_value 
         table->intent != NULL) {
         atomic_store_explicit(&value->use, UF_USE_SEEN, memory_order_relaxed);
     }
+}
+
+/* A word of a block's payload; offset: a multiple of 8. */
+static inline _Atomic uint64_t *uf_table_payload(const struct uf_value *value, uint64_t offset)
+{
+    return (_Atomic uint64_t *)(void *)((uint8_t *)(uintptr_t)value + UF_BLOCK_HEAD + offset);
 }
 
 /* Copy between a block's payload and private memory, by words, each acquire or release (V3, V4).

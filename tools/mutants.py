@@ -54,6 +54,7 @@ PROGRAMS = {
     "uf_agents_in": ["explore_agents"],
     "uf_table": ["explore_table", "explore_table_mend"],
     "uf_table_in": ["explore_table", "explore_table_mend"],
+    "uf_table_read": ["explore_table", "explore_table_mend"],
 }
 NARROW = ["--stale", "1", "--preemptions", "1"]
 LIMIT_S = 300

@@ -34,7 +34,7 @@ elseif(NAME STREQUAL "claim_that_tries_for_ever")
     put([=[    while (got < max && attempts-- > 0) {]=] [=[    while (got < max && attempts > 0) {]=])
 
 elseif(NAME STREQUAL "handle_of_an_entry_believed")
-    put([=[if (UF_UNLIKELY(found->value == NULL)) {]=] [=[if (false) {]=])
+    put([=[if (UF_UNLIKELY(value == NULL)) {]=] [=[if (false) {]=])
 
 elseif(NAME STREQUAL "length_of_a_value_believed")
     put([=[if (entry->value_bytes > room_in_block - offset) {]=] [=[if (room_in_block < offset) {]=])

@@ -83,19 +83,17 @@ elseif(NAME STREQUAL "lower_lane_first")
 # --- the table
 
 elseif(NAME STREQUAL "read_without_a_second_look")
-    put([=[        /* V4. The owner word again, after every word of the copy: unchanged, the copy is whole. */
-        if (uf_table_is_still(&found)) {
-]=] [=[        {
-]=])
+    put([=[if (UF_UNLIKELY(!uf_table_is_still(found))) {]=] [=[if (false) {]=])
 
 elseif(NAME STREQUAL "miss_beside_a_replacement")
     # A reader whose entry was replaced as it looked says that there is none.
-    put([=[            again = same != 0;]=] [=[            again = false;]=])
+    put([=[                again = true; /* it changed: a miss would perhaps be a false one */]=]
+        [=[                again = false;]=])
 
 elseif(NAME STREQUAL "entry_of_another_head")
     # A reader takes what stands in a valid slot for an entry, though the head has changed meanwhile.
-    put([=[            if (same == 1 && is_head_still(table, bucket, head)) {
-]=] [=[            if (same == 1) {
+    put([=[                if (UF_LIKELY(is_head_still(table, bucket, head))) {
+]=] [=[                if (true) {
 ]=])
 
 elseif(NAME STREQUAL "insert_without_comparing_the_head")

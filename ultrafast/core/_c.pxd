@@ -1,7 +1,7 @@
 # cython: language_level=3
 """What the doors call of the core; the headers in csrc/ are the contract, this only quotes them.
 
-The one place with `cdef extern`. Structs show only the plain fields that a door reads or fills, and
+The one place with `cdef extern`, beside _py.pxd for CPython. Structs show only the plain fields that a door reads or fills, and
 words that processes share stay behind `void *`, so no `_Atomic` crosses.
 """
 
@@ -167,6 +167,10 @@ cdef extern from "uf.h" nogil:
         const uint64_t *words
         uint16_t space_bytes
         uint16_t key_bytes
+    struct uf_space:
+        uint64_t bytes "bytes"
+    struct uf_found:
+        pass
     struct uf_table:
         uint64_t seed
         uint32_t buckets
@@ -189,6 +193,12 @@ cdef extern from "uf.h" nogil:
                     uint64_t space_bytes, const void *name, uint64_t name_bytes)
     int uf_table_get(const uf_table *table, const uf_key *key, uint64_t now_ns, void *out,
                      uint64_t room, uf_entry *entry)
+    int uf_space_make(uf_space *space, uint64_t seed, const void *text, uint64_t text_bytes)
+    int uf_key_in(uf_key *key, const uf_space *space, uint64_t *buffer, const void *name,
+                  uint64_t name_bytes)
+    int uf_table_glance(const uf_table *table, const uf_key *key, uf_found *found, uf_entry *entry)
+    bint uf_table_fetch(const uf_table *table, const uf_found *found, const uf_key *key, void *out,
+                        uint64_t out_bytes)
     void uf_table_near(const uf_table *table, uint64_t hash)
     void uf_table_nearer(const uf_table *table, uint64_t hash)
     int uf_table_set(uf_table *table, const uf_key *key, const void *data, uint64_t data_bytes,

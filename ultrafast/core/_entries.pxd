@@ -36,19 +36,6 @@ cdef inline int make_key(
     return 0
 
 
-cdef inline bint make_short_key(
-    _c.uf_table *table, str space, str key, uint64_t *words, _c.uf_key *out
-) except -1:
-    """Whether it fits into SHORT_WORDS, one of them to spare, and is made."""
-    cdef Py_ssize_t space_bytes, key_bytes
-    cdef const char *space_text = text_of(space, &space_bytes)
-    cdef const char *key_text = text_of(key, &key_bytes)
-    if space_bytes + key_bytes > (SHORT_WORDS - 1) * 8:  # the last word may be written beyond
-        return False
-    _c.uf_key_make(out, table.seed, words, space_text, space_bytes, key_text, key_bytes)
-    return True
-
-
 cdef inline bint is_expired(const _c.uf_entry *entry) noexcept:
     return entry.expires_ns != 0 and wall_ns() >= entry.expires_ns
 

@@ -7,12 +7,23 @@ is for the subclass: `_late` and `_end`, and `_incr`; so are the errors of those
 """
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.list cimport PyList_New
+from cpython.object cimport PyObject
 from libc.stdint cimport uint32_t, uint64_t
 
 from ultrafast.core cimport _c
 from ultrafast.core._entries cimport (
-    KEY_WORDS, SHORT_WORDS, TAG_CODEC, TAG_FLOAT, TAG_INT, make_key, make_short_key
+    KEY_WORDS, SHORT_WORDS, TAG_CODEC, TAG_FLOAT, TAG_INT, make_key,
+    too_long
 )
+from ultrafast.core._py cimport (
+    METH_FASTCALL, METH_KEYWORDS, PyMethodDef, PyTypeObject, PyUnicode_Type, Py_False, Py_None,
+    Py_True, fill_item, give_back, is_kind, item_of, length_of, method_of, raised, shared
+)
+from ultrafast.core._quick cimport (
+    SPACES, Space, quick_has, quick_key, quick_read, quick_write, space_of
+)
+from ultrafast.core._region cimport text_of
 from ultrafast.core._table cimport GONE, NEEDS_CODEC, Table
 
 from ultrafast import errors
@@ -24,6 +35,92 @@ cdef enum:
 cdef object ABSENT = object()
 
 
+cdef PyObject *ordinarily(
+    object method, StoreDoor self, PyObject *const *given, Py_ssize_t count, PyObject *names
+) except NULL:
+    """Call a method of `StoreDoor` with the arguments of a quick one."""
+    cdef list wanted = [self]
+    cdef dict named = {}
+    cdef Py_ssize_t i
+    for i in range(count):
+        wanted.append(<object>given[i])
+    if names != NULL:
+        for i, name in enumerate(<tuple>names):
+            named[name] = <object>given[count + i]
+    value = method(*wanted, **named)
+    return shared(<PyObject *>value)
+
+
+cdef PyObject *quick_get(
+    StoreDoor self, PyObject *const *given, Py_ssize_t count, PyObject *names
+) except NULL:
+    cdef uint64_t words[KEY_WORDS]
+    cdef _c.uf_key core
+    cdef PyObject *value
+    cdef Space *space
+    if names == NULL and (count == 2 or count == 3) and self._shelf is not None:
+        space = space_of(self._spaces, self._shelf._table, given[0])
+        if space != NULL and quick_key(space, given[1], words, &core):
+            value = quick_read(self._shelf, &core, given[2] if count == 3 else Py_None)
+            if value != NULL or raised() != NULL:
+                return value
+    return ordinarily(GET, self, given, count, names)
+
+
+cdef PyObject *quick_contains(
+    StoreDoor self, PyObject *const *given, Py_ssize_t count, PyObject *names
+) except NULL:
+    cdef uint64_t words[KEY_WORDS]
+    cdef _c.uf_key core
+    cdef Space *space
+    cdef int found
+    if names == NULL and count == 2 and self._shelf is not None:
+        space = space_of(self._spaces, self._shelf._table, given[0])
+        if space != NULL and quick_key(space, given[1], words, &core):
+            found = quick_has(self._shelf, &core)
+            if found >= 0:
+                return shared(Py_True if found else Py_False)
+    return ordinarily(CONTAINS, self, given, count, names)
+
+
+cdef PyObject *quick_set(
+    StoreDoor self, PyObject *const *given, Py_ssize_t count, PyObject *names
+) except NULL:
+    cdef uint64_t words[KEY_WORDS]
+    cdef _c.uf_key core
+    cdef Space *space
+    if names == NULL and count == 3 and self._shelf is not None:
+        space = space_of(self._spaces, self._shelf._table, given[0])
+        if space != NULL and quick_key(space, given[1], words, &core):
+            if not quick_write(self._shelf, &core, given[2]):
+                self._put(<str>given[0], <str>given[1], &core, <object>given[2], 0)
+            return shared(Py_True)
+    return ordinarily(SET, self, given, count, names)
+
+
+cdef PyObject *ordinary_value(StoreDoor self, str namespace, object key, object default) except NULL:
+    """What a quick read did not answer, if it has not raised."""
+    if raised() != NULL:
+        return NULL
+    value = self.get(namespace, key, default)
+    return shared(<PyObject *>value)
+
+
+cdef PyMethodDef[3] QUICK
+
+
+def quicken(kind):
+    """Give a subclass of `StoreDoor` its calls of every day without Cython's parsing of arguments.
+
+    They are made for the very class whose instances are called, since the interpreter's short way to
+    a method wants that.
+    """
+    cdef Py_ssize_t i
+    for i in range(3):
+        setattr(kind, (<bytes>QUICK[i].ml_name).decode(), method_of(<PyTypeObject *>kind, &QUICK[i]))
+    return kind
+
+
 # Of some keys that are read or written next: made, and on their way from memory.
 cdef struct Ahead:
     _c.uf_key core[AHEAD]
@@ -31,14 +128,17 @@ cdef struct Ahead:
     uint64_t words[AHEAD * SHORT_WORDS]
 
 
-cdef int look_ahead(Ahead *ahead, Table table, str namespace, list keys, Py_ssize_t at,
-                    Py_ssize_t count) except -1:
+cdef int look_ahead(Ahead *ahead, Table table, const Space *space, list keys, Py_ssize_t at,
+                    Py_ssize_t count) noexcept:
     """Make keys[at : at + count]; begin to fetch first their buckets, then their blocks."""
+    cdef PyObject *name
     cdef Py_ssize_t i
     for i in range(count):
-        ahead.is_short[i] = make_short_key(
-            table._table, namespace, <str?>keys[at + i], &ahead.words[i * SHORT_WORDS],
-            &ahead.core[i]
+        name = item_of(<PyObject *>keys, at + i)
+        ahead.is_short[i] = (
+            is_kind(name, &PyUnicode_Type)
+            and length_of(name) + <Py_ssize_t>space.made.bytes <= (SHORT_WORDS - 1) * 8
+            and quick_key(space, name, &ahead.words[i * SHORT_WORDS], &ahead.core[i])
         )
         if ahead.is_short[i]:
             _c.uf_table_near(table._table, ahead.core[i].hash)
@@ -50,6 +150,11 @@ cdef int look_ahead(Ahead *ahead, Table table, str namespace, list keys, Py_ssiz
 
 cdef class StoreDoor:
     """Reads and writes of one store."""
+
+    def __dealloc__(self):
+        for i in range(SPACES):
+            if self._spaces[i].name != NULL:
+                give_back(self._spaces[i].name)
 
     def _join(self, Table table not None, encode not None):
         """Use this table; `encode(value)` gives the bytes of what the table keeps no other way."""
@@ -115,18 +220,23 @@ cdef class StoreDoor:
     def get_batch(self, str namespace not None, keys, default=None):
         """The values of these keys, in their order; `default` for those that are missing."""
         cdef Ahead ahead
-        cdef list wanted = keys if type(keys) is list else list(keys)
+        cdef Space space
+        cdef list wanted = list(keys)  # ours: nobody changes it meanwhile
+        cdef list found = PyList_New(len(wanted))
         cdef Py_ssize_t at = 0
         cdef Py_ssize_t count, i
-        found = []
+        cdef PyObject *value
+        self._here(namespace, &space)
         while at < len(wanted):
             count = min(AHEAD, len(wanted) - at)
-            look_ahead(&ahead, self._shelf, namespace, wanted, at, count)
+            look_ahead(&ahead, self._shelf, &space, wanted, at, count)
             for i in range(count):
+                value = NULL
                 if ahead.is_short[i]:
-                    found.append(self._shelf._get(&ahead.core[i], default))
-                else:
-                    found.append(self.get(namespace, wanted[at + i], default))
+                    value = quick_read(self._shelf, &ahead.core[i], <PyObject *>default)
+                if value == NULL:
+                    value = ordinary_value(self, namespace, wanted[at + i], default)
+                fill_item(<PyObject *>found, at + i, value)
             at += count
         return found
 
@@ -134,37 +244,59 @@ cdef class StoreDoor:
                   uint64_t expires_ns):
         """Whether each was kept, in order: False for no room."""
         cdef Ahead ahead
-        cdef uint64_t words[KEY_WORDS]
-        cdef _c.uf_key core
+        cdef Space space
         cdef Py_ssize_t at = 0
         cdef Py_ssize_t count, i
-        done = []
+        cdef list done = [True] * len(keys)
+        if len(values) != len(keys):
+            raise ValueError(f"{len(keys)} keys and {len(values)} values")
+        self._here(namespace, &space)
         while at < len(keys):
             count = min(AHEAD, len(keys) - at)
-            look_ahead(&ahead, self._shelf, namespace, keys, at, count)
+            look_ahead(&ahead, self._shelf, &space, keys, at, count)
             for i in range(count):
-                key, value = keys[at + i], values[at + i]
-                try:
-                    if ahead.is_short[i]:
-                        done.append(self._put(namespace, key, &ahead.core[i], value, expires_ns))
-                    else:
-                        make_key(self._shelf._table, namespace, key, words, &core)
-                        done.append(self._put(namespace, key, &core, value, expires_ns))
-                except errors.StoreFull:
-                    done.append(False)
+                if (
+                    expires_ns != 0
+                    or not ahead.is_short[i]
+                    or not quick_write(
+                        self._shelf, &ahead.core[i], item_of(<PyObject *>values, at + i)
+                    )
+                ):
+                    done[at + i] = self._set_one(namespace, keys[at + i], values[at + i], expires_ns)
             at += count
         return done
+
+    cdef bint _set_one(self, str namespace, object key, object value, uint64_t expires_ns) except -1:
+        cdef uint64_t words[KEY_WORDS]
+        cdef _c.uf_key core
+        if not isinstance(key, str):
+            raise TypeError(f"a key is a str, not {type(key).__name__}")
+        make_key(self._shelf._table, namespace, <str>key, words, &core)
+        try:
+            return self._put(namespace, <str>key, &core, value, expires_ns)
+        except errors.StoreFull:
+            return False
+
+    cdef int _here(self, str namespace, Space *space) except -1:
+        """A namespace's part of the keys of a batch."""
+        cdef Py_ssize_t length
+        cdef const char *text = text_of(namespace, &length)
+        if _c.uf_space_make(&space.made, self._shelf._table.seed, text, length) != _c.UF_OK:
+            too_long(length, 0)
+        return 0
 
     def delete_batch(self, str namespace not None, keys):
         """Take entries away; for each, whether there was one."""
         cdef Ahead ahead
-        cdef list wanted = keys if type(keys) is list else list(keys)
+        cdef Space space
+        cdef list wanted = list(keys)
         cdef Py_ssize_t at = 0
         cdef Py_ssize_t count, i
         done = []
+        self._here(namespace, &space)
         while at < len(wanted):
             count = min(AHEAD, len(wanted) - at)
-            look_ahead(&ahead, self._shelf, namespace, wanted, at, count)
+            look_ahead(&ahead, self._shelf, &space, wanted, at, count)
             for i in range(count):
                 if ahead.is_short[i]:
                     done.append(self._shelf._delete(&ahead.core[i], 0))
@@ -205,18 +337,26 @@ cdef class StoreDoor:
 cdef class NamespaceDoor:
     """Reads and writes of one namespace."""
 
-    def __init__(self, StoreDoor store not None, str name not None):
+    def __cinit__(self, StoreDoor store not None, str name not None):
         self._store = store
         self._shelf = store._shelf
         self.name = name
+        store._here(name, &self._space)
 
     def __getitem__(self, key):
         cdef uint64_t words[KEY_WORDS]
         cdef _c.uf_key core
-        if not isinstance(key, str):
-            raise KeyError(key)
-        make_key(self._shelf._table, self.name, <str>key, words, &core)
-        value = self._shelf._get(&core, ABSENT)
+        cdef PyObject *found
+        if quick_key(&self._space, <PyObject *>key, words, &core):
+            found = quick_read(self._shelf, &core, <PyObject *>ABSENT)
+            if found == NULL:
+                found = ordinary_value(self._store, self.name, key, ABSENT)
+            value = <object>found
+            give_back(found)
+        elif isinstance(key, str):
+            value = self._store.get(self.name, key, ABSENT)
+        else:
+            value = ABSENT
         if value is ABSENT:
             raise KeyError(key)
         return value
@@ -224,6 +364,10 @@ cdef class NamespaceDoor:
     def __setitem__(self, str key not None, value):
         cdef uint64_t words[KEY_WORDS]
         cdef _c.uf_key core
+        if quick_key(&self._space, <PyObject *>key, words, &core):
+            if not quick_write(self._shelf, &core, <PyObject *>value):
+                self._store._put(self.name, key, &core, value, 0)
+            return
         make_key(self._shelf._table, self.name, key, words, &core)
         self._store._put(self.name, key, &core, value, 0)
 
@@ -239,6 +383,10 @@ cdef class NamespaceDoor:
     def __contains__(self, key):
         cdef uint64_t words[KEY_WORDS]
         cdef _c.uf_key core
+        cdef int found
+        if quick_key(&self._space, <PyObject *>key, words, &core):
+            found = quick_has(self._shelf, &core)
+            return self._shelf._has(&core) if found < 0 else found != 0
         if not isinstance(key, str):
             return False
         make_key(self._shelf._table, self.name, <str>key, words, &core)
@@ -246,3 +394,23 @@ cdef class NamespaceDoor:
 
     def __len__(self):
         return self._shelf.count_in(self.name)
+
+
+cdef object GET = StoreDoor.get
+cdef object CONTAINS = StoreDoor.contains
+cdef object SET = StoreDoor.set
+
+QUICK[0] = PyMethodDef(
+    b"get", <void *>quick_get, METH_FASTCALL | METH_KEYWORDS,
+    b"get($self, /, namespace, key, default=None)\n--\n\n"
+    b"The value, or `default` when there is none.",
+)
+QUICK[1] = PyMethodDef(
+    b"contains", <void *>quick_contains, METH_FASTCALL | METH_KEYWORDS,
+    b"contains($self, /, namespace, key)\n--\n\nWhether there is an entry.",
+)
+QUICK[2] = PyMethodDef(
+    b"set", <void *>quick_set, METH_FASTCALL | METH_KEYWORDS,
+    b"set($self, /, namespace, key, value, *, ttl_s=None)\n--\n\n"
+    b"Keep a value, in place of an earlier one.",
+)

@@ -37,7 +37,6 @@ class Namespace(NamespaceDoor, MutableMapping[str, Any]):
     """
 
     def __init__(self, store: UltraFastMemoryStore, name: str) -> None:
-        NamespaceDoor.__init__(self, store, name)
         self._store = store
 
     def __iter__(self) -> Iterator[str]:

@@ -13,7 +13,7 @@ from typing import Any
 from ultrafast.codec import decode, decode_msgpack, encode
 from ultrafast.core import Declared, Entry, Table
 from ultrafast.core._status import BUSY, EXISTS, MISSING, NO_BLOCK, OK, STORE_FULL
-from ultrafast.core._store import StoreDoor
+from ultrafast.core._store import StoreDoor, quicken
 from ultrafast.core._table import ANY, FIRST_CODEC_TAG, NEW, STAMP
 from ultrafast.errors import Contended, InvalidArgument
 from ultrafast.store.figures import NamespaceStatistics, StoreStatistics
@@ -32,6 +32,7 @@ _SWEPT_AT_ONCE = 2048
 _ROOM_TRIES = 64
 
 
+@quicken
 class UltraFastMemoryStore(StoreDoor, Watched):
     """Values by namespace and key, shared by all processes that are attached to a region.
 

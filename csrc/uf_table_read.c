@@ -1,0 +1,282 @@
+#include "uf_table_in.h"
+
+#include <string.h>
+
+/* Finding a key's entry and copying it. */
+
+void uf_table_near(const struct uf_table *table, uint64_t hash)
+{
+    __builtin_prefetch(&table->bucket[uf_table_bucket(table, hash)]);
+}
+
+void uf_table_nearer(const struct uf_table *table, uint64_t hash)
+{
+    uint32_t bucket = uf_table_bucket(table, hash);
+    /* Relaxed, both: nothing is concluded from them, a wrong block is brought near for nothing. */
+    uint64_t head = atomic_load_explicit(&table->bucket[bucket].head, memory_order_relaxed);
+    uint32_t alike = uf_table_candidates(table, bucket, head, hash);
+    if (alike == 0) {
+        return;
+    }
+    const _Atomic uint64_t *slot =
+        uf_table_slot(table, bucket, head, (uint32_t)__builtin_ctz(alike));
+    uint64_t word = slot == NULL ? 0 : atomic_load_explicit(slot, memory_order_relaxed);
+    const uint8_t *block =
+        uf_pool_block(table->pool, (uint32_t)word & ((1u << UF_HANDLE_BITS) - 1));
+    if (block != NULL) {
+        __builtin_prefetch(block);
+        __builtin_prefetch(block + UF_LINE);
+        __builtin_prefetch(block + 2 * UF_LINE); /* at worst the next block's */
+    }
+}
+
+static inline void load(void *out, const struct uf_value *value, uint64_t offset, uint64_t bytes)
+{
+    _Atomic uint64_t *from = uf_table_payload(value, offset);
+    uint8_t *to = out;
+    uint64_t i = 0;
+#pragma GCC unroll 4
+    for (; i + 8 <= bytes; i += 8) {
+        uint64_t word = atomic_load_explicit(from++, memory_order_acquire); /* V4 */
+        memcpy(to + i, &word, 8);
+    }
+    if (i < bytes) {
+        uint64_t word = atomic_load_explicit(from, memory_order_acquire); /* V4 */
+        memcpy(to + i, &word, bytes - i);
+    }
+}
+
+void uf_table_load(void *out, const struct uf_value *value, uint64_t offset, uint64_t bytes)
+{
+    load(out, value, offset, bytes);
+}
+
+/* Whether a slot whose word was read after `head` held one of the bucket's entries. Between the two
+ * reads an entry may have gone and its slot been reserved (T1) for one that is not visible before T2,
+ * if ever. The bit was cleared before the slot was reserved, and so the head shows it. That the bit is
+ * set again says nothing: the reservation may be withdrawn, and another entry stand there. */
+static bool is_head_still(const struct uf_table *table, uint32_t bucket, uint64_t head)
+{
+    /* V6 <- V5. Acquire: as the first read. */
+    return atomic_load_explicit(&table->bucket[bucket].head, memory_order_acquire) == head;
+}
+
+/* A slot's block was another's already, so the slot has changed too: it changes first, and whoever
+ * reads the block's new owner word (acquire; W2's release) reads the slot's new word. If it has not
+ * changed, nobody of ours wrote it, and reading it again would never end. */
+static bool is_damaged(const struct uf_found *found)
+{
+    /* Relaxed: ordered by the acquire load of the owner word before it. */
+    return atomic_load_explicit(found->slot, memory_order_relaxed) == found->word;
+}
+
+bool uf_table_look(const struct uf_table *table, uint32_t bucket, uint32_t index,
+                   struct uf_found *found)
+{
+    found->bucket = bucket;
+    found->index = index;
+    for (uint32_t tries = 0; tries < UF_TABLE_TRIES; tries++) {
+        /* V6 <- V5. Acquire: the slots of valid bits are written. */
+        found->head = atomic_load_explicit(&table->bucket[bucket].head, memory_order_acquire);
+        found->slot = uf_table_slot(table, bucket, found->head, index);
+        if ((uf_head_valid(found->head) >> index & 1) == 0 || found->slot == NULL) {
+            return false;
+        }
+        /* V2 <- V1. Acquire: the entry is complete. */
+        found->word = atomic_load_explicit(found->slot, memory_order_acquire);
+        if (found->word == 0 || uf_word_is_deleted(found->word)) {
+            return false;
+        }
+        found->handle = (uint32_t)found->word & ((1u << UF_HANDLE_BITS) - 1);
+        found->value = uf_pool_block(table->pool, found->handle);
+        if (found->value == NULL) {
+            return false; /* a damaged region: nothing of ours writes such a word */
+        }
+        found->owner = atomic_load_explicit(&found->value->owner, memory_order_acquire);
+        uint64_t expected = uf_table_word(found->word >> 48, found->owner, found->handle);
+        if (uf_word_is_entry(found->owner) && expected == found->word) {
+            if (is_head_still(table, bucket, found->head)) {
+                return true;
+            }
+            continue;
+        }
+        if (is_damaged(found)) {
+            return false;
+        }
+    }
+    return false;
+}
+
+/* Whether the entry is the key's: sure when the owner word is still the same. */
+static inline bool is_of(const struct uf_found *found, const struct uf_key *key)
+{
+    const struct uf_value *value = found->value;
+    uint64_t names = uf_value_sizes(key->space_bytes, key->key_bytes, 0);
+    /* V4, each. Acquire: the owner word is read again after them. */
+    if (atomic_load_explicit(&value->hash, memory_order_acquire) != key->hash ||
+        (atomic_load_explicit(&value->sizes, memory_order_acquire) ^ names) >> 32 != 0) {
+        return false;
+    }
+    const _Atomic uint64_t *word = uf_table_payload(value, 0);
+    uint64_t difference = 0;
+    for (uint32_t i = 0; i < key->words_count; i++) {
+        difference |= atomic_load_explicit(&word[i], memory_order_acquire) ^ key->words[i];
+    }
+    return difference == 0;
+}
+
+/* As uf_table_find, but the owner word is not looked at again when the entry is the key's: the caller
+ * does, when it has read what it wants. `room`: for payload in the entry's block, the key's included. */
+__attribute__((always_inline)) static inline int
+seek(const struct uf_table *table, const struct uf_key *key, struct uf_found *found, uint64_t *room)
+{
+    const struct uf_pool *pool = table->pool;
+    const uint32_t bucket = uf_table_bucket(table, key->hash);
+    const uint64_t fingerprint = key->hash & 0xffff;
+    found->bucket = bucket;
+    for (uint32_t tries = 0; tries < UF_TABLE_TRIES; tries++) {
+        /* V6 <- V5. Acquire: the slots of valid bits are written. */
+        uint64_t head = atomic_load_explicit(&table->bucket[bucket].head, memory_order_acquire);
+        UF_STEP(V6);
+        bool again = false;
+        uint32_t left = uf_table_candidates(table, bucket, head, key->hash);
+        found->head = head;
+        while (left != 0 && !again) {
+            uint32_t index = (uint32_t)__builtin_ctz(left);
+            _Atomic uint64_t *slot = uf_table_slot(table, bucket, head, index);
+            left &= left - 1;
+            /* V2 <- V1. Acquire: the entry behind the word is complete. */
+            uint64_t word = slot == NULL ? 0 : atomic_load_explicit(slot, memory_order_acquire);
+            if (word >> 48 != fingerprint || word == 0 || uf_word_is_deleted(word)) {
+                continue;
+            }
+            uint32_t handle = (uint32_t)word & ((1u << UF_HANDLE_BITS) - 1);
+            struct uf_value *value = uf_pool_block(pool, handle);
+            if (UF_UNLIKELY(value == NULL)) {
+                return UF_CORRUPT;
+            }
+            /* Key and value, while the head is waited for; at worst the next block's. */
+            __builtin_prefetch((const uint8_t *)value + UF_LINE);
+            __builtin_prefetch((const uint8_t *)value + 2 * UF_LINE);
+            UF_STEP(V2);
+            uint64_t owner = atomic_load_explicit(&value->owner, memory_order_acquire);
+            found->owner = owner;
+            found->word = word;
+            found->slot = slot;
+            found->value = value;
+            found->handle = handle;
+            found->index = index;
+            if (UF_UNLIKELY(!uf_word_is_entry(owner) ||
+                            uf_table_word(fingerprint, owner, handle) != word)) {
+                if (is_damaged(found)) {
+                    return UF_CORRUPT;
+                }
+                again = true; /* it changed: a miss would perhaps be a false one */
+                continue;
+            }
+            *room = uf_pool_room(pool, handle);
+            if (UF_UNLIKELY(*room < (uint64_t)key->words_count * 8)) {
+                continue; /* another key's: blocks keep their size */
+            }
+            if (UF_LIKELY(is_of(found, key))) {
+                if (UF_LIKELY(is_head_still(table, bucket, head))) {
+                    return UF_OK;
+                }
+                again = true; /* the bucket changed: likewise */
+                continue;
+            }
+            again = !uf_table_is_still(found);
+        }
+        if (!again) {
+            return UF_MISSING;
+        }
+    }
+    return UF_BUSY;
+}
+
+int uf_table_find(const struct uf_table *table, const struct uf_key *key, struct uf_found *found)
+{
+    for (uint32_t tries = 0; tries < UF_TABLE_TRIES; tries++) {
+        uint64_t room;
+        int status = seek(table, key, found, &room);
+        if (status != UF_OK || uf_table_is_still(found)) {
+            return status;
+        }
+    }
+    return UF_BUSY;
+}
+
+int uf_table_glance(const struct uf_table *table, const struct uf_key *key, struct uf_found *found,
+                    struct uf_entry *entry)
+{
+    for (uint32_t tries = 0; tries < UF_TABLE_TRIES; tries++) {
+        uint64_t room_in_block;
+        int status = seek(table, key, found, &room_in_block);
+        if (status != UF_OK) {
+            return status;
+        }
+        uf_table_describe(found, entry);
+        const uint64_t offset = (uint64_t)key->words_count * 8;
+        if (entry->value_bytes > room_in_block - offset) {
+            if (!uf_table_is_still(found)) {
+                continue; /* the length is another entry's */
+            }
+            return UF_CORRUPT;
+        }
+        UF_STEP(V4);
+        return UF_OK;
+    }
+    return UF_BUSY;
+}
+
+bool uf_table_fetch(const struct uf_table *table, const struct uf_found *found,
+                    const struct uf_key *key, void *out, uint64_t bytes)
+{
+    load(out, found->value, (uint64_t)key->words_count * 8, bytes);
+    /* V4. The owner word again, after every word of the copy: unchanged, the copy is whole. */
+    if (UF_UNLIKELY(!uf_table_is_still(found))) {
+        return false;
+    }
+    uf_table_touch(table, found->value);
+    return true;
+}
+
+int uf_table_read(const struct uf_table *table, const struct uf_key *key, uint64_t now_ns,
+                  uf_table_place *place, void *where, struct uf_entry *entry)
+{
+    struct uf_found found;
+    for (uint32_t tries = 0; tries < UF_TABLE_TRIES; tries++) {
+        int status = uf_table_glance(table, key, &found, entry);
+        if (status != UF_OK) {
+            return status;
+        }
+        void *out = place(where, entry);
+        if (uf_table_fetch(table, &found, key, out, out == NULL ? 0 : entry->value_bytes)) {
+            if (entry->expires_ns != 0 && now_ns >= entry->expires_ns) {
+                return UF_MISSING;
+            }
+            return out != NULL ? UF_OK : UF_TOO_BIG;
+        }
+    }
+    return UF_BUSY;
+}
+
+struct room {
+    void *out;
+    uint64_t bytes;
+};
+
+static void *place_in_room(void *where, const struct uf_entry *entry)
+{
+    const struct room *room = where;
+    /* Of an empty value nothing is written, but NULL would say that there is no room for it. */
+    void *out = room->out == NULL ? where : room->out;
+    return entry->value_bytes <= room->bytes ? out : NULL;
+}
+
+int uf_table_get(const struct uf_table *table, const struct uf_key *key, uint64_t now_ns, void *out,
+                 uint64_t room, struct uf_entry *entry)
+{
+    struct room whole = {out, room};
+    return uf_table_read(table, key, now_ns, place_in_room, &whole, entry);
+}
