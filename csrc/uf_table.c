@@ -187,7 +187,8 @@ int uf_table_set(struct uf_table *table, const struct uf_key *key, const void *d
     return status;
 }
 
-int uf_table_delete(struct uf_table *table, const struct uf_key *key, uint64_t stamp)
+int uf_table_delete(struct uf_table *table, const struct uf_key *key, uint64_t now_ns,
+                    uint64_t stamp)
 {
     struct uf_found found;
     for (uint32_t tries = 0; tries < UF_TABLE_TRIES; tries++) {
@@ -195,7 +196,11 @@ int uf_table_delete(struct uf_table *table, const struct uf_key *key, uint64_t s
         if (status != UF_OK) {
             return status;
         }
-        if (stamp != 0 && uf_table_stamp(found.owner, found.handle) != stamp) {
+        /* V4. Relaxed: T4 judges it. If it succeeds, the block was the entry's until then, and who
+         * writes the word anew has acquired what T4 released. */
+        uint64_t expires = atomic_load_explicit(&found.value->expires_ns, memory_order_relaxed);
+        bool expired = expires != 0 && now_ns >= expires;
+        if (!expired && stamp != 0 && uf_table_stamp(found.owner, found.handle) != stamp) {
             return UF_EXISTS;
         }
         uint64_t word = found.word;
@@ -205,7 +210,7 @@ int uf_table_delete(struct uf_table *table, const struct uf_key *key, uint64_t s
                                                     memory_order_release, memory_order_relaxed)) {
             UF_STEP(T4);
             uf_table_finish_delete(table, found.bucket, found.index, word | UF_WORD_DELETED);
-            return UF_OK;
+            return expired ? UF_MISSING : UF_OK;
         }
     }
     return UF_BUSY;

@@ -181,8 +181,10 @@ UF_API int uf_table_entry_in(const struct uf_table *table, uint32_t handle, void
 UF_API uint32_t uf_table_neighbour(const struct uf_table *table, uint64_t hash, uint32_t index);
 /* Take the entry with this stamp away. MISSING: it is gone. */
 UF_API int uf_table_remove(struct uf_table *table, uint64_t stamp);
-/* stamp 0: whatever is there. EXISTS: another stamp. */
-UF_API int uf_table_delete(struct uf_table *table, const struct uf_key *key, uint64_t stamp);
+/* stamp 0: whatever is there. EXISTS: another stamp. now_ns as above: an entry past its expiry goes too,
+ * whatever its stamp, and is MISSING. */
+UF_API int uf_table_delete(struct uf_table *table, const struct uf_key *key, uint64_t now_ns,
+                           uint64_t stamp);
 /* The next entry at or after *cursor (0 to begin), its namespace and key copied to `words`
  * (UF_KEY_BYTES_MAX + 8 bytes). EMPTY at the end. Sees every entry that stays throughout. */
 UF_API int uf_table_next(const struct uf_table *table, uint64_t *cursor, uint64_t now_ns,

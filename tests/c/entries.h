@@ -151,7 +151,7 @@ static inline int entry_delete(struct clerk *clerk, uint64_t key, uint64_t stamp
 {
     struct name name;
     name_make(&name, key);
-    return uf_table_delete(&clerk->table, &name.key, stamp);
+    return uf_table_delete(&clerk->table, &name.key, 0, stamp);
 }
 
 /* At rest: every block is free, in the table, or in the clerk's cache; slots and bits agree. */

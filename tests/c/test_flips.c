@@ -118,7 +118,7 @@ static void use_table(struct uf_system *system, struct dice *dice)
         count(uf_table_get(&system->table, &key, 1, data, sizeof data, &entry));
         break;
     case 1:
-        count(uf_table_delete(&system->table, &key, 0));
+        count(uf_table_delete(&system->table, &key, 0, 0));
         break;
     case 2:
         for (uint32_t i = 0; i < 4; i++) {

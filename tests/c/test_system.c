@@ -180,7 +180,7 @@ static void everything(void *unused)
     CHECK_EQ(uf_key_make(&key, system.table.seed, buffer, "s", 1, "k", 1), UF_OK);
     CHECK_EQ(uf_table_set(&system.table, &key, "one", 3, 0, UF_SET_ANY, &entry), UF_OK);
     CHECK_EQ(uf_table_set(&system.table, &key, "two", 3, 0, UF_SET_ANY, &entry), UF_OK);
-    CHECK_EQ(uf_table_delete(&system.table, &key, 0), UF_OK);
+    CHECK_EQ(uf_table_delete(&system.table, &key, 0, 0), UF_OK);
     CHECK_EQ(uf_hist_record(&system.metrics, 0, 5), UF_OK);
     CHECK_EQ(uf_pool_give(&system.messages, handles[0]), UF_OK);
     CHECK_EQ(uf_pool_give(&system.messages, handles[1]), UF_OK);
@@ -365,7 +365,7 @@ static void use_it_all(struct uf_system *system, uint64_t *random)
     uf_table_get(&system->table, &key, 0, out, sizeof out, &entry);
     entry.expires_ns = 0;
     uf_table_set(&system->table, &key, out, next_random(random) % 900, 0, UF_SET_ANY, &entry);
-    uf_table_delete(&system->table, &key, 0);
+    uf_table_delete(&system->table, &key, 0, 0);
     while (uf_table_next(&system->table, &cursor, 0, buffer, &entry) == UF_OK) {
     }
     uf_agents_type(&system->agents, "another", true, &word);

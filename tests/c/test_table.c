@@ -164,7 +164,7 @@ static void sizes_and_expiry(void)
                 CHECK_EQ(out[0], 0xee);
             }
         }
-        CHECK_EQ(uf_table_delete(&clerk.table, &name.key, 0), UF_OK);
+        CHECK_EQ(uf_table_delete(&clerk.table, &name.key, 0, 0), UF_OK);
     }
     CHECK_EQ(uf_table_set(&clerk.table, &name.key, data, 577, 0, UF_SET_ANY, &entry), UF_TOO_BIG);
     CHECK_EQ(uf_table_set(&clerk.table, &name.key, data, 1ull << 40, 0, UF_SET_ANY, &entry),
@@ -195,10 +195,25 @@ static void sizes_and_expiry(void)
     CHECK_EQ(uf_table_set(&clerk.table, &name.key, data, 4, 1000, UF_SET_NEW, &entry), UF_OK);
     CHECK_EQ(uf_table_get(&clerk.table, &name.key, 5000, out, 700, &entry), UF_OK);
     CHECK_EQ(entry.value_bytes, 4);
+
+    stamp = entry.stamp;
+    for (uint32_t wrong = 0; wrong < 2; wrong++) { /* whatever stamp is asked for */
+        entry = (struct uf_entry){.expires_ns = 1000};
+        CHECK_EQ(uf_table_set(&clerk.table, &name.key, data, 3, 10, UF_SET_ANY, &entry), UF_OK);
+        CHECK_EQ(uf_table_delete(&clerk.table, &name.key, 1000, wrong * stamp), UF_MISSING);
+        CHECK_EQ(uf_table_get(&clerk.table, &name.key, 0, out, 700, &entry), UF_MISSING); /* gone */
+    }
+    entry = (struct uf_entry){.expires_ns = 1000};
+    CHECK_EQ(uf_table_set(&clerk.table, &name.key, data, 3, 10, UF_SET_ANY, &entry), UF_OK);
+    CHECK_EQ(uf_table_delete(&clerk.table, &name.key, 999, stamp), UF_EXISTS);
+    CHECK_EQ(uf_table_delete(&clerk.table, &name.key, 999, 0), UF_OK);
+    entry = (struct uf_entry){.expires_ns = 1000};
+    CHECK_EQ(uf_table_set(&clerk.table, &name.key, data, 3, 10, UF_SET_ANY, &entry), UF_OK);
+    CHECK_EQ(uf_table_delete(&clerk.table, &name.key, 0, entry.stamp), UF_OK); /* whatever */
     shelf_account(&clerk);
     clerk_go(&clerk);
     shelf_close(&shelf);
-    explored("ways to meet an expired entry", 8);
+    explored("ways to meet an expired entry", 14);
 }
 
 /* --- threads ---------------------------------------------------------------------------------- */

@@ -143,8 +143,8 @@ class TableMachine(ProcessMachine):
     @rule(actor=ACTORS, key=KEYS)
     def delete(self, actor: int, key: Key) -> None:
         gone = self.do(actor, "call", "table", "delete", *key)
-        assert gone is (key in self.model)
-        if gone:
+        assert gone is (self.live(key) is not None)
+        if key in self.model:  # what was expired has gone too
             self.forget(key)
 
     def forget(self, key: Key) -> None:
@@ -193,7 +193,8 @@ class TableMachine(ProcessMachine):
 
     def finish(self) -> None:
         for key in list(self.model):
-            assert self.do(0, "call", "table", "delete", *key)
+            alive = self.live(key) is not None
+            assert self.do(0, "call", "table", "delete", *key) is alive
         assert [each.free for each in self.mine.blocks()] == [self.blocks]
         for actor in self.actors:
             actor.end()

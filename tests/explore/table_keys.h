@@ -85,7 +85,7 @@ static inline int set_as(uint32_t who, uint32_t k, uint64_t value, uint32_t mode
 
 static inline int delete_as(uint32_t who, uint32_t k)
 {
-    int status = uf_table_delete(&table[who], &key[k], 0);
+    int status = uf_table_delete(&table[who], &key[k], 0, 0);
     log_of[who].status[log_of[who].calls++] = status;
     CHECK(status == UF_OK || status == UF_MISSING);
     explore_settled(2, k, 0);

@@ -128,8 +128,8 @@ void call_table(struct guest *guest, struct tape *tape)
     }
     case 3:
         key_of(guest, tape, &key);
-        judged(guest, "uf_table_delete", uf_table_delete(table, &key.key, tape_bytes(tape, 1)), 0,
-               OR(MISSING) | OR(EXISTS) | OR(BUSY) | OR(CORRUPT));
+        judged(guest, "uf_table_delete", uf_table_delete(table, &key.key, 1, tape_bytes(tape, 1)),
+               0, OR(MISSING) | OR(EXISTS) | OR(BUSY) | OR(CORRUPT));
         break;
     default:
         read_table(guest, tape);

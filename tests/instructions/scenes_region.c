@@ -90,7 +90,7 @@ static void fill_caches(void)
         uf_pool_give(&world.system.messages, world.held[--world.holds]);
     }
     entry_write(4, 1, UF_SET_ANY, &stamp);
-    uf_table_delete(&world.system.table, entry_key(4), 0);
+    uf_table_delete(&world.system.table, entry_key(4), 0, 0);
 }
 
 static void leave(void)

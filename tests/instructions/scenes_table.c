@@ -110,15 +110,15 @@ static void get_missing(void)
 }
 static void delete_first(void)
 {
-    world.note->status = uf_table_delete(&world.system.table, entry_key(0), 0);
+    world.note->status = uf_table_delete(&world.system.table, entry_key(0), 0, 0);
 }
 static void delete_if_same(void)
 {
-    world.note->status = uf_table_delete(&world.system.table, entry_key(0), world.note->id);
+    world.note->status = uf_table_delete(&world.system.table, entry_key(0), 0, world.note->id);
 }
 static void delete_eighth(void)
 {
-    world.note->status = uf_table_delete(&world.system.table, entry_key(7), 0);
+    world.note->status = uf_table_delete(&world.system.table, entry_key(7), 0, 0);
 }
 static void walk(void)
 {

@@ -47,7 +47,7 @@ static void work_on_table(uint32_t flags)
         }
         int status = entry_write(key, 9, UF_SET_NEW, &stamp);
         if (status == UF_OK) {
-            status = uf_table_delete(&world.system.table, entry_key(key), stamp);
+            status = uf_table_delete(&world.system.table, entry_key(key), 0, stamp);
         } else if ((flags & SCENE_FULL) != 0 && status == UF_STORE_FULL) {
             status = UF_OK;
         }

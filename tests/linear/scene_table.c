@@ -212,7 +212,7 @@ static void work(const struct scene *scene, struct uf_system *system, uint64_t *
         status = set(table, &names[key].key, call->op - SET, last, &call->out[0]);
         break;
     case DELETE:
-        status = uf_table_delete(table, &names[key].key, call->in[1]);
+        status = uf_table_delete(table, &names[key].key, 0, call->in[1]);
         break;
     default:
         status = raise_value(table, key, &call->out[0], &call->out[1]);

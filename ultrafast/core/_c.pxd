@@ -203,7 +203,7 @@ cdef extern from "uf.h" nogil:
     void uf_table_nearer(const uf_table *table, uint64_t hash)
     int uf_table_set(uf_table *table, const uf_key *key, const void *data, uint64_t data_bytes,
                      uint64_t now_ns, uint32_t mode, uf_entry *entry)
-    int uf_table_delete(uf_table *table, const uf_key *key, uint64_t stamp)
+    int uf_table_delete(uf_table *table, const uf_key *key, uint64_t now_ns, uint64_t stamp)
     int uf_table_next(const uf_table *table, uint64_t *cursor, uint64_t now_ns, uint64_t *words,
                       uf_entry *entry)
     uint64_t uf_table_marks_bytes(const uf_table *table)

@@ -356,7 +356,7 @@ cdef class Recorder:
             return _c.UF_OK
         self.live -= (self._homes[place] != 0)
         self._homes[place] = 0
-        return _c.uf_table_delete(self._table._table, &key, 0)
+        return _c.uf_table_delete(self._table._table, &key, 0, 0)
 
     cdef int _void(self, uint64_t id) noexcept nogil:
         """Take away the entry whose record this is, if it is still that of its key."""
@@ -386,4 +386,4 @@ cdef class Recorder:
             return _c.UF_OK  # set again since
         self._homes[place] = 0
         self.live -= 1
-        return _c.uf_table_delete(self._table._table, &key, 0)
+        return _c.uf_table_delete(self._table._table, &key, 0, 0)

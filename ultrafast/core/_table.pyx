@@ -327,9 +327,13 @@ cdef class Table:
         return status, stamp_of(status, &entry)
 
     cdef bint _delete(self, const _c.uf_key *key, uint64_t stamp) except -1:
-        """Whether an entry, with `stamp` one of this stamp, was taken away."""
+        """Whether an entry, with `stamp` the one of this stamp, was taken away.
+
+        Without a stamp an entry whose time is over goes too, but was none; who names it by its
+        stamp knows of its time.
+        """
         can_write(self.region)
-        cdef int status = _c.uf_table_delete(self._table, key, stamp)
+        cdef int status = _c.uf_table_delete(self._table, key, wall_ns() if stamp == 0 else 0, stamp)
         if status == _c.UF_MISSING or status == _c.UF_EXISTS:
             return False
         if status != _c.UF_OK:
