@@ -161,7 +161,7 @@ def use_all(store: UltraFastMemoryStore, region: Region) -> list[str]:
         # So large that it fits into this size and not into the one below; larger sizes stay free.
         value = bytes(each.block_bytes - 64 - 24)
         kept = 0
-        with contextlib.suppress(StoreFull):
+        with contextlib.suppress(StoreFull):  # full is what it is to become
             while store.stats().blocks[index].free or kept < each.blocks - KEPT_AT_HAND:
                 for _ in range(max(1, each.blocks // 50)):
                     store.set("all", f"{index} {kept}", value)
@@ -229,7 +229,7 @@ def churn(minutes: float, *, looks: int = 40, quiet: bool = False) -> Outcome:
             found += use_all(store, region)
     finally:
         stop.set()
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError):  # where its making failed
             os.unlink(path)
         os.rmdir(folder)
     writes, refused = (sum(each) for each in zip(*counts, strict=True))

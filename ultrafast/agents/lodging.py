@@ -226,7 +226,7 @@ class Lodging:
                 stopped = hosted.agent.on_stop()
                 if inspect.isawaitable(stopped):
                     await stopped
-        except Exception as error:
+        except Exception as error:  # its own code may raise anything; it ends all the same
             log.error("on_stop of agent %#x failed", hosted.id, exc_info=error)
         for subscription in hosted.subscriptions or ():
             subscription.close()

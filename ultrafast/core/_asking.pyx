@@ -148,7 +148,7 @@ cdef class Asker:
             return self._read(answer)
         try:
             value = self._decode(answer)
-        except Exception:
+        except Exception:  # not swallowed: it is read once more, the ordinary way
             return self._read(answer)  # raises what an asker is to get
         answer.release()
         return value

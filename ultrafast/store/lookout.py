@@ -106,7 +106,7 @@ class StoreLookout:
                 await self._wake.wait()
                 try:
                     await self._while_watched()
-                except Exception:
+                except Exception:  # whatever it was, watchers are not left without a look
                     log.exception("looking over the store failed; it begins anew")
                     await asyncio.sleep(1.0)
                 self._forget()

@@ -187,7 +187,7 @@ class Watch:
                 awaitable = self._callback(change)
                 if inspect.isawaitable(awaitable):
                     await awaitable
-            except Exception:
+            except Exception:  # of the watcher's own code: the next change is told all the same
                 log.exception("a watcher of %r failed", self.namespace)
 
 
@@ -233,14 +233,14 @@ class Watches:
         watch._subscription = subscription
         try:
             self._bus.directory.announce(interest)
-        except BaseException:
+        except BaseException:  # cancelled too: nothing half begun stays
             subscription.close()
             ear.close()
             raise
         watch._leave = lambda: self._bus.directory.withdraw(interest)
         try:
             await self._ask(watch, answered, timeout_s)
-        except BaseException:
+        except BaseException:  # the same
             watch.close()
             raise
         finally:
