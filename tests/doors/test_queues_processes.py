@@ -53,6 +53,7 @@ class QueueMachine(ProcessMachine):
         "part of a batch",
         "sent on",
         "released under a view",
+        "freed with its reader",
         "adopted",
         "dropped with its taker",
         "deaths",
@@ -71,6 +72,7 @@ class QueueMachine(ProcessMachine):
         self.held: list[dict[int, Letter]] = [{} for _ in range(PROCESSES)]
         self.views: list[dict[int, Letter]] = [{} for _ in range(PROCESSES)]
         self.going: list[set[int]] = [set() for _ in range(PROCESSES)]
+        self.handled: list[set[int]] = [set() for _ in range(PROCESSES)]
         self.orphans: list[Letter] = []
         self.hint = self.asleep = self.rung = False
 
@@ -163,6 +165,7 @@ class QueueMachine(ProcessMachine):
         del self.held[actor][handle]
         if handle in self.views[actor]:
             self.going[actor].add(handle)
+            self.handled[actor].add(handle)
             self.note("released under a view")
 
     @precondition(lambda self: any(self.held))
@@ -180,6 +183,7 @@ class QueueMachine(ProcessMachine):
         actor, handle = self.pick(data, self.views)
         assert self.do(actor, "unview", handle) == self.views[actor].pop(handle).record[0]
         self.going[actor].discard(handle)
+        self.handled[actor].discard(handle)
 
     @precondition(lambda self: sum(map(len, self.held)) > 4)
     @rule(actor=ACTORS)
@@ -204,12 +208,16 @@ class QueueMachine(ProcessMachine):
             self.note("sent on")
 
     @precondition(lambda self: self.may_die() and any(self.held))
-    @rule(victim=ACTORS, other=st.integers(1, PROCESSES - 1))
-    def kill(self, victim: int, other: int) -> None:
+    @rule(data=st.data(), other=st.integers(1, PROCESSES - 1))
+    def kill(self, data: st.DataObject, other: int) -> None:
+        holders = [actor for actor in range(PROCESSES) if self.held[actor]]
+        victim = data.draw(st.sampled_from([*holders, *range(PROCESSES)]))
         mended = self.die(victim, (victim + other) % PROCESSES)
-        # What was released under a view is still the dead one's: nobody saw its handling end.
-        views = {handle: self.views[victim][handle] for handle in self.going[victim]}
-        left = [*self.held[victim].values(), *views.values()]
+        # What was released under a view was handled, and is not delivered again; what was only
+        # forgotten under one is still the dead one's: nobody saw its handling end.
+        handled = self.handled[victim]
+        views = [self.views[victim][handle] for handle in self.going[victim] - handled]
+        left = [*self.held[victim].values(), *views]
         again = [letter for letter in left if not letter.flags & ONCE]
         for letter in again:
             letter.flags |= REDELIVERED
@@ -217,10 +225,13 @@ class QueueMachine(ProcessMachine):
         if len(left) > len(again):
             self.note("dropped with its taker")
         assert (mended.orphaned, mended.dropped) == (len(again), len(left) - len(again))
-        assert (mended.unclaimed, mended.freed_messages) == (0, 0)
+        assert (mended.unclaimed, mended.freed_messages) == (0, len(handled))
+        if handled:
+            self.note("freed with its reader")
         self.orphans += again
         self.hint = self.hint or bool(self.orphans)
         self.held[victim], self.views[victim], self.going[victim] = {}, {}, set()
+        self.handled[victim] = set()
         self.ring()
 
     @precondition(lambda self: self.hint or self.calm % 4 == 0)
