@@ -23,6 +23,7 @@ from ultrafast.agents.assembly import (
     executor_factory,
     persistence_of,
 )
+from ultrafast.agents.blocking import watch_here
 from ultrafast.agents.builtin import BUILTIN_TYPES
 from ultrafast.agents.context import SystemContext
 from ultrafast.agents.host import AgentHost
@@ -310,6 +311,7 @@ class UltraFastAgentManager(SystemContext):
                 executor_factory(config, parts.store, config.executor_concurrency),
                 config.max_redeliveries,
             )
+            watch_here(config.blocking_warning_ms, parts.endpoint, self.events.emit_soon)
         parts.endpoint.start()
         await self._supervisor.start()
         if self._host is not None:

@@ -78,3 +78,5 @@ class Counter(IntEnum):
     """Publications that a subscription's full buffer pushed out, its oldest first."""
     LETTERS_LOST = 21
     """Dead letters pushed out of their full queue by newer ones."""
+    BLOCKED = 22
+    """Times that an agent blocked its loop for longer than `Config.blocking_warning_ms`."""

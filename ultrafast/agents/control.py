@@ -8,13 +8,25 @@ from __future__ import annotations
 
 import socket
 import struct
+import threading
 from typing import Any
 
 import msgspec
 
+from ultrafast.agents.blocking import Blockage
 from ultrafast.agents.registry import AgentType
 
-__all__ = ["Failed", "Frame", "Hello", "Pipe", "Ready", "Register", "Registered", "Shutdown"]
+__all__ = [
+    "Blocked",
+    "Failed",
+    "Frame",
+    "Hello",
+    "Pipe",
+    "Ready",
+    "Register",
+    "Registered",
+    "Shutdown",
+]
 
 _LENGTH = struct.Struct("<I")
 
@@ -62,7 +74,13 @@ class Failed(msgspec.Struct, frozen=True, tag=True):
     error: str
 
 
-Frame = Hello | Register | Shutdown | Ready | Registered | Failed
+class Blocked(msgspec.Struct, frozen=True, tag=True):
+    """Worker to manager: an agent keeps my loop from turning."""
+
+    blockage: Blockage
+
+
+Frame = Hello | Register | Shutdown | Ready | Registered | Failed | Blocked
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Frame] = msgspec.msgpack.Decoder(Frame)
 
@@ -72,13 +90,15 @@ class Pipe:
 
     def __init__(self, sock: socket.socket) -> None:
         self.socket = sock
+        self._sending = threading.Lock()
         self._buffer = bytearray()
 
     def send(self, frame: Any) -> bool:
         """Send a frame whole: False when the other end is gone."""
         data = _encoder.encode(frame)
         try:
-            self.socket.sendall(_LENGTH.pack(len(data)) + data)
+            with self._sending:
+                self.socket.sendall(_LENGTH.pack(len(data)) + data)
         except OSError:
             return False
         return True

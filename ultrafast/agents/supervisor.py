@@ -20,7 +20,17 @@ from typing import Any, Final
 import msgspec
 
 from ultrafast.agents.affinity import cpus_of
-from ultrafast.agents.control import Failed, Hello, Pipe, Ready, Register, Registered, Shutdown
+from ultrafast.agents.blocking import Blockage
+from ultrafast.agents.control import (
+    Blocked,
+    Failed,
+    Hello,
+    Pipe,
+    Ready,
+    Register,
+    Registered,
+    Shutdown,
+)
 from ultrafast.agents.registry import AgentType
 from ultrafast.agents.spawner import HOSTS
 from ultrafast.bus.bus import UltraFastCommunicationBus
@@ -91,9 +101,17 @@ class _Worker:
         self.restarts = 0
         self.failed_starts = 0
         self.error: str | None = None
+        self.blocked: Blockage | None = None
         # Types that it could not import and has yet to learn by value, and all it was told so.
         self.unknown: set[str] = set()
         self.by_value: set[str] = set()
+
+    def suspect(self) -> str:
+        """Who may keep its loop from turning."""
+        if self.blocked is None:
+            return "one of its handlers blocks the loop"
+        who = self.blocked
+        return f"the last that blocked its loop was agent {who.agent:#x} ({who.type})"
 
 
 def _cpus(process: subprocess.Popen[bytes] | None) -> list[int]:
@@ -233,6 +251,7 @@ class Supervisor:
         _pipes.add(worker.pipe)
         worker.slot = None
         worker.error = None
+        worker.blocked = None
         worker.unknown.clear()
         worker.by_value = {kind.name for kind in self._types.values() if kind.how == "value"}
         worker.ready = self._loop.create_future()
@@ -301,6 +320,10 @@ class Supervisor:
                 self._acknowledged(worker, pipe, frame)
             elif isinstance(frame, Failed):
                 worker.error = frame.error
+            elif isinstance(frame, Blocked):
+                worker.blocked = frame.blockage
+                told = msgspec.structs.asdict(frame.blockage)
+                self._on_event("worker.blocked", {"worker": worker.index, **told})
         done = worker.slot is not None and not worker.unknown
         if done and worker.ready is not None and not worker.ready.done():
             worker.ready.set_result(None)
@@ -455,12 +478,12 @@ class Supervisor:
                 silent_s = (now_ns() - self._region.owner(worker.slot).heartbeat_ns) / 1e9
                 if silent_s > self._config.worker_hang_timeout_s:
                     log.error(
-                        "worker %d gave no sign of life for %.1f s and is killed: one of its "
-                        "handlers blocks the loop",
+                        "worker %d gave no sign of life for %.1f s and is killed: %s",
                         worker.index,
                         silent_s,
+                        worker.suspect(),
                     )
-                    worker.error = f"hung for {silent_s:.1f} s"
+                    worker.error = f"hung for {silent_s:.1f} s: {worker.suspect()}"
                     os.kill(worker.process.pid, signal.SIGKILL)
                     await asyncio.sleep(_CHECK_S)
 

@@ -17,7 +17,9 @@ from typing import Final
 
 from ultrafast.agents.affinity import cpus_of
 from ultrafast.agents.assembly import assemble, executor_factory
+from ultrafast.agents.blocking import LoopWatch
 from ultrafast.agents.control import (
+    Blocked,
     Failed,
     Frame,
     Hello,
@@ -80,6 +82,12 @@ class _Worker:
         threading.Thread(
             target=self._listen, args=(loop, host, parts.spawner.limits), daemon=True
         ).start()
+        watch = LoopWatch(
+            self._config.blocking_warning_ms,
+            parts.endpoint.metrics,
+            lambda blockage: self._pipe.send(Blocked(blockage)),
+        )
+        parts.endpoint.at_stop(watch.stop)
         parts.endpoint.start()
         restored = await host.restore_all()
         self._pipe.send(Ready(slot=region.slot, restored=restored))
