@@ -98,6 +98,20 @@ def test_any_damage_gives_a_report_or_an_error_and_never_a_wrong_value(
     _judge(folder, whole[1])
 
 
+def test_an_older_state_is_not_taken_for_the_newest(
+    tmp_path: Path, whole: tuple[bytes, dict[tuple[str, str], bytes]]
+) -> None:
+    data, content = whole
+    numbers = [int.from_bytes(data[at : at + 8], sys.byteorder) for at in (144, 4096 + 144)]
+    older = numbers.index(min(numbers)) * 4096 + 144
+    broken = bytearray(data)
+    broken[older + 1] ^= 1  # now it looks like the newer one, which it was before the last snapshot
+    (tmp_path / "snapshot").write_bytes(broken)
+    with keeping(tmp_path) as kept:
+        assert "not successive" in str(kept.persistence.report.structure)
+        assert kept.content() == content
+
+
 def test_a_flipped_bit_in_a_value_costs_that_entry_and_names_it(
     tmp_path: Path, whole: tuple[bytes, dict[tuple[str, str], bytes]]
 ) -> None:

@@ -15,6 +15,7 @@ import fcntl
 import os
 import resource
 import stat
+import sys
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -49,6 +50,8 @@ _FORMAT_KEY = b"ultrafast"
 _SEGMENT = b"s"
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM}
 _READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
+_META_PAGE, _META_NUMBER = 40, 144  # in LMDB's first two pages: their size, their transaction
+_META_PAGE_MAX = 1 << 16
 _SHORT_BYTES = 64 << 20  # less room than this is what a short write ran out of
 _VERIFY_TRIES = 10  # a running system may commit while its file is being verified
 
@@ -126,7 +129,8 @@ def check_structure(path: str) -> list[str]:
         It can't be read.
     """
     try:
-        return list(lmdb_verify.verify(path, False))  # type: ignore[no-untyped-call]  # it has no types
+        problems = list(lmdb_verify.verify(path, False))  # type: ignore[no-untyped-call]  # it has no types
+        return problems or _check_order(path)
     except OSError as error:
         raise typed(error, path) from error
     except Exception as error:  # noqa: BLE001 - a file it can't read to its end is damaged
@@ -138,6 +142,24 @@ def check_structure(path: str) -> list[str]:
                 "persist_path, or move it away"
             ) from None
         return [f"{type(error).__name__}: {error}"]
+
+
+def _check_order(path: str) -> list[str]:
+    """Whether the two pages that say where all is were written one after the other.
+
+    Each transaction writes the older of them, so their numbers differ by one. By more: one of the
+    numbers is damaged, and LMDB may take the state before the last, whose pages are used anew.
+    """
+    with open(path, "rb") as file:
+        data = file.read(2 * _META_PAGE_MAX)
+    page = int.from_bytes(data[_META_PAGE : _META_PAGE + 4], sys.byteorder)
+    numbers = [
+        int.from_bytes(data[at + _META_NUMBER : at + _META_NUMBER + 8], sys.byteorder)
+        for at in (0, page)
+    ]
+    if abs(numbers[0] - numbers[1]) <= 1:
+        return []
+    return [f"its two heads are of transactions {numbers[0]} and {numbers[1]}, not successive"]
 
 
 def _is_lmdb(head: bytes) -> bool:
