@@ -89,6 +89,7 @@ ELSEWHERE = {
     "Config": "config.md",
     "AgentPoolConfig": "config.md",
     "AlertThresholds": "config.md",
+    "NamespaceConfig": "config.md",
     "UltrafastError": "errors.md",
 }
 
@@ -294,6 +295,7 @@ def config_page() -> str:
         "workers": "0 to `max_processes` - 1",
         "agent_pool": "a table, below",
         "alert_thresholds": "a table, below",
+        "namespaces": "a table of tables, below",
         "agent_pool.pre_warm": "0 and more for each type",
         "worker_affinity": "'none', 'spread' or lists of processors",
         "model": "a model's name",
@@ -311,6 +313,7 @@ def config_page() -> str:
         (config.Config, "Fields", ""),
         (config.AgentPoolConfig, "agent_pool", "agent_pool."),
         (config.AlertThresholds, "alert_thresholds", "alert_thresholds."),
+        (config.NamespaceConfig, "namespaces, each", "namespaces."),
     ):
         told = fields(kind)
         rows = [f"## {title}", "| field | default | allowed | meaning |\n|---|---|---|---|"]
@@ -322,7 +325,10 @@ def config_page() -> str:
         for field in msgspec.structs.fields(kind):
             value = getattr(default, field.name)
             shown = "see below" if isinstance(value, msgspec.Struct) else f"`{value!r}`"
-            if field.name in ranges:
+            if prefix + field.name == "namespaces.ttl_s":
+                low, high = ranges[field.name]
+                allowed = f"{low:g} to {high:,.0f}"
+            elif field.name in ranges:
                 low, high = ranges[field.name]
                 allowed = f"{number(field.name, low)} to {number(field.name, high)}"
                 shown = number(field.name, value)

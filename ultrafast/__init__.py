@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ultrafast.bus.topics import TopicMatcher
     from ultrafast.bus.workqueue import WorkQueue
     from ultrafast.client import Client, attach
-    from ultrafast.config import AgentPoolConfig, AlertThresholds, Config
+    from ultrafast.config import AgentPoolConfig, AlertThresholds, Config, NamespaceConfig
     from ultrafast.connection import Connection, connect
     from ultrafast.errors import UltrafastError
     from ultrafast.executor.cache import TTLMap
@@ -73,6 +73,7 @@ _HOMES = {
     "IncomingMessage": "agents.agent",
     "LatencySummary": "monitoring.metrics",
     "ManagerStatistics": "manager",
+    "NamespaceConfig": "config",
     "OptimizedExecutor": "executor.executor",
     "PerformanceMetrics": "monitoring.metrics",
     "PerformanceValidator": "monitoring.validator",
@@ -119,6 +120,7 @@ __all__ = [
     "IncomingMessage",
     "LatencySummary",
     "ManagerStatistics",
+    "NamespaceConfig",
     "OptimizedExecutor",
     "PerformanceMetrics",
     "PerformanceValidator",

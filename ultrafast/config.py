@@ -5,7 +5,6 @@ Stands on msgspec and the errors. Does not decide what a region is made of: `ult
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import tomllib
@@ -14,21 +13,27 @@ from typing import Any
 
 import msgspec
 
+from ultrafast.checks import (
+    GIB,
+    KIB,
+    MIB,
+    bytes_of,
+    check_bool,
+    check_known,
+    check_ranges,
+    readable,
+    wrong,
+)
 from ultrafast.errors import ConfigError
 
-__all__ = ["GIB", "KIB", "MIB", "AgentPoolConfig", "AlertThresholds", "Config"]
-
-KIB = 1024
-MIB = 1024 * KIB
-GIB = 1024 * MIB
+__all__ = ["GIB", "KIB", "MIB", "AgentPoolConfig", "AlertThresholds", "Config", "NamespaceConfig"]
 
 PROCESSES_MAX = 1022
 AGENTS_MAX = 3_000_000
+NAMESPACES_MAX, NAMESPACE_BYTES_MAX = 128, 192
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _TYPE_NAME = re.compile(r"[A-Za-z0-9._-]{1,55}")
-_SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(B|KiB|MiB|GiB|TiB)\s*")
-_UNITS = {"B": 1, "KiB": KIB, "MiB": MIB, "GiB": GIB, "TiB": 1024 * GIB}
 _SIZE_FIELDS = (
     "shared_buffer_size",
     "memory_store_size",
@@ -61,9 +66,10 @@ _RANGES: dict[str, tuple[float, float]] = {
     "loop_spin_us": (0.0, 10_000.0),
     "spin_us": (0.0, 1_000_000.0),
     "result_cache_ttl_s": (0.0, 31_536_000.0),
-    # AgentPoolConfig and AlertThresholds
+    # AgentPoolConfig, NamespaceConfig and AlertThresholds
     "scale_up_threshold": (0.0, 1.0),
     "scale_down_threshold": (0.0, 1.0),
+    "ttl_s": (0.001, 1e9),
     "spawn_time_p95_ms": (0.001, 60_000.0),
     "communication_latency_p95_ms": (0.001, 60_000.0),
     "memory_usage_percent": (0.1, 100.0),
@@ -100,10 +106,10 @@ class AgentPoolConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     scale_down_threshold: float = 0.3
 
     def __post_init__(self) -> None:
-        _check_ranges(self, "agent_pool.")
-        _check_bool("agent_pool.dynamic_scaling", self.dynamic_scaling)
+        check_ranges(self, "agent_pool.", _RANGES)
+        check_bool("agent_pool.dynamic_scaling", self.dynamic_scaling)
         if not isinstance(self.pre_warm, dict):
-            raise _wrong("agent_pool.pre_warm", self.pre_warm, "a dict of type name to number")
+            raise wrong("agent_pool.pre_warm", self.pre_warm, "a dict of type name to number")
         for name, number in self.pre_warm.items():
             if not isinstance(name, str) or not _TYPE_NAME.fullmatch(name):
                 raise ConfigError(
@@ -111,7 +117,7 @@ class AgentPoolConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
                     "characters A-Z a-z 0-9 . _ -"
                 )
             if type(number) is not int or not 0 <= number <= AGENTS_MAX:
-                raise _wrong(
+                raise wrong(
                     f"agent_pool.pre_warm[{name!r}]", number, f"a whole number, 0 to {AGENTS_MAX:,}"
                 )
         if not self.scale_down_threshold < self.scale_up_threshold:
@@ -138,7 +144,34 @@ class AlertThresholds(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     cpu_usage_percent: float = 80.0
 
     def __post_init__(self) -> None:
-        _check_ranges(self, "alert_thresholds.")
+        check_ranges(self, "alert_thresholds.", _RANGES)
+
+
+def _can_be_declared(name: str) -> bool:
+    try:
+        return len(name.encode()) <= NAMESPACE_BYTES_MAX
+    except UnicodeEncodeError:
+        return False
+
+
+class NamespaceConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is declared of a namespace of the store, to all processes, from the start.
+
+    Attributes
+    ----------
+    cache : bool
+        Whether a full store may take its entries back, those not read for longest first.
+    ttl_s : float, optional
+        How long entries live that are written without a time of their own; None is for ever.
+    """
+
+    cache: bool = False
+    ttl_s: float | None = None
+
+    def __post_init__(self) -> None:
+        check_bool("namespaces.cache", self.cache)
+        if self.ttl_s is not None:
+            check_ranges(self, "namespaces.", _RANGES)
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -171,6 +204,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Largest value that the store takes, 1 MiB or more; 0 is a 32nd of `memory_store_size`, at
         least 1 MiB and at most 16 MiB. Two such values have room at any time, within
         `memory_store_size`.
+    namespaces : dict of str to NamespaceConfig
+        Namespaces of the store that are caches, or whose entries live for a time. Said anew at each
+        start; others keep what `memory_store.namespace` declared, in an adopted region and in a
+        snapshot.
     persist_path : str, optional
         File that the store's entries are kept in: restored at the start, written each
         `snapshot_interval_ms` and at the end. None keeps them in the region only.
@@ -251,6 +288,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     executor_concurrency: int = 20
     memory_store_size: int = 64 * MIB
     largest_value_bytes: int = 0
+    namespaces: dict[str, NamespaceConfig] = msgspec.field(default_factory=dict)
     persist_path: str | None = None
     snapshot_interval_ms: int = 1000
     persist_file_size: int = 0
@@ -275,12 +313,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     result_cache_ttl_s: float = 300.0
 
     def __post_init__(self) -> None:
-        _check_ranges(self, "")
-        _check_bool("enable_performance_monitoring", self.enable_performance_monitoring)
+        check_ranges(self, "", _RANGES, _SIZE_FIELDS)
+        check_bool("enable_performance_monitoring", self.enable_performance_monitoring)
         if not isinstance(self.agent_pool, AgentPoolConfig):
-            raise _wrong("agent_pool", self.agent_pool, "an AgentPoolConfig")
+            raise wrong("agent_pool", self.agent_pool, "an AgentPoolConfig")
         if not isinstance(self.alert_thresholds, AlertThresholds):
-            raise _wrong("alert_thresholds", self.alert_thresholds, "an AlertThresholds")
+            raise wrong("alert_thresholds", self.alert_thresholds, "an AlertThresholds")
         if self.queue_capacity & (self.queue_capacity - 1):
             below = 1 << (self.queue_capacity.bit_length() - 1)
             raise ConfigError(
@@ -288,11 +326,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 f"{below} or {below * 2}"
             )
         if 0 < self.largest_value_bytes < MIB:
-            raise _wrong(
+            raise wrong(
                 "largest_value_bytes",
                 self.largest_value_bytes,
                 f"0 (by memory_store_size), or {MIB:,} to {GIB:,}",
             )
+        self._check_namespaces()
         self._check_place()
         self._check_processes()
         self._check_affinity()
@@ -304,15 +343,28 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 f"{self.max_concurrent_agents:,}; raise it, or warm fewer"
             )
 
+    def _check_namespaces(self) -> None:
+        if not isinstance(self.namespaces, dict) or len(self.namespaces) > NAMESPACES_MAX:
+            allowed = f"a dict of at most {NAMESPACES_MAX} names, each to a NamespaceConfig"
+            raise wrong("namespaces", self.namespaces, allowed)
+        for name, said in self.namespaces.items():
+            if not isinstance(name, str) or not _can_be_declared(name):
+                raise ConfigError(
+                    f"namespaces: {name!r} can't be declared; a name is text of at most "
+                    f"{NAMESPACE_BYTES_MAX} bytes"
+                )
+            if not isinstance(said, NamespaceConfig):
+                raise wrong(f"namespaces[{name!r}]", said, "a NamespaceConfig")
+
     def _check_place(self) -> None:
         if self.name is not None and not (
             isinstance(self.name, str) and _NAME.fullmatch(self.name)
         ):
-            raise _wrong(
+            raise wrong(
                 "name", self.name, "None (a random one) or 1 to 64 characters of A-Z a-z 0-9 . _ -"
             )
         if not isinstance(self.region_path, str) or not os.path.isabs(self.region_path):
-            raise _wrong(
+            raise wrong(
                 "region_path", self.region_path, "an absolute path of a directory, as '/dev/shm'"
             )
         if self.persist_path is not None and not (
@@ -320,7 +372,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             and os.path.isabs(self.persist_path)
             and os.path.basename(self.persist_path)
         ):
-            raise _wrong(
+            raise wrong(
                 "persist_path", self.persist_path, "None, or an absolute path of a file on a disk"
             )
 
@@ -348,7 +400,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 for cpus in wanted
             )
         ):
-            raise _wrong(
+            raise wrong(
                 "worker_affinity",
                 wanted,
                 "'none', 'spread', or a list of processors for each worker, as [[0, 1], [2, 3]]",
@@ -356,12 +408,12 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
     def _check_model(self) -> None:
         if self.model is not None and (not isinstance(self.model, str) or not self.model):
-            raise _wrong("model", self.model, "None (the executor's default) or a model's name")
+            raise wrong("model", self.model, "None (the executor's default) or a model's name")
         if self.api_base_url is not None and not (
             isinstance(self.api_base_url, str)
             and re.fullmatch(r"https?://[^\s/]\S*", self.api_base_url)
         ):
-            raise _wrong(
+            raise wrong(
                 "api_base_url", self.api_base_url, "None (the usual place) or an http(s):// address"
             )
 
@@ -372,8 +424,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         Parameters
         ----------
         settings : mapping
-            Field -> value; tables for `agent_pool` and `alert_thresholds`. The two sizes may be
-            written as "128MiB".
+            Field -> value; tables for `agent_pool`, `alert_thresholds` and each of `namespaces`.
+            Sizes may be written as "128MiB".
 
         Returns
         -------
@@ -384,7 +436,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         ConfigError
             A field is unknown, has the wrong type, or is out of its range.
         """
-        _check_known(settings, cls, "")
+        check_known(settings, cls, "")
         plain = dict(settings)
         for field, inner in (
             ("agent_pool", AgentPoolConfig),
@@ -392,17 +444,23 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         ):
             if field in plain:
                 if not isinstance(plain[field], Mapping):
-                    raise _wrong(field, plain[field], "a table")
-                _check_known(plain[field], inner, f"{field}.")
+                    raise wrong(field, plain[field], "a table")
+                check_known(plain[field], inner, f"{field}.")
+        declared = plain.get("namespaces", {})
+        if not isinstance(declared, Mapping):
+            raise wrong("namespaces", declared, "a table of tables")
+        for name, said in declared.items():
+            if isinstance(said, Mapping):
+                check_known(said, NamespaceConfig, f"namespaces.{name}.")
         for field in _SIZE_FIELDS:
             if isinstance(plain.get(field), str):
-                plain[field] = _bytes_of(field, plain[field])
+                plain[field] = bytes_of(field, plain[field])
         try:
             return msgspec.convert(plain, cls)
         except msgspec.ValidationError as error:
             if isinstance(error.__cause__, ConfigError):
                 raise error.__cause__ from None
-            raise ConfigError(_readable(error)) from None
+            raise ConfigError(readable(error)) from None
 
     @classmethod
     def from_toml(cls, path: str | os.PathLike[str]) -> Config:
@@ -430,51 +488,3 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 raise ConfigError(f"{os.fspath(path)}: not readable as TOML: {error}") from None
             except ConfigError as error:
                 raise ConfigError(f"{os.fspath(path)}: {error}") from None
-
-
-def _check_ranges(settings: msgspec.Struct, prefix: str) -> None:
-    for field in settings.__struct_fields__:
-        if field not in _RANGES:
-            continue
-        low, high = _RANGES[field]
-        value = getattr(settings, field)
-        whole = isinstance(low, int)
-        if type(value) is not int and (whole or type(value) is not float):
-            kind = "a whole number" if whole else "a number"
-            hint = " (text such as '128MiB' is for files)" if field in _SIZE_FIELDS else ""
-            raise _wrong(prefix + field, value, f"{kind}, {low:,} to {high:,}{hint}")
-        if not low <= value <= high:
-            raise _wrong(prefix + field, value, f"{low:,} to {high:,}")
-
-
-def _check_bool(field: str, value: object) -> None:
-    if type(value) is not bool:
-        raise _wrong(field, value, "True or False")
-
-
-def _wrong(field: str, value: object, allowed: str) -> ConfigError:
-    return ConfigError(f"{field} is {value!r}; allowed is {allowed}")
-
-
-def _check_known(settings: Mapping[str, Any], kind: type[msgspec.Struct], prefix: str) -> None:
-    known = kind.__struct_fields__
-    for field in settings:
-        if field not in known:
-            near = difflib.get_close_matches(str(field), known, n=1, cutoff=0.5)
-            meant = f"did you mean {prefix}{near[0]}?" if near else f"known are {', '.join(known)}"
-            raise ConfigError(f"{prefix}{field} is no setting; {meant}")
-
-
-def _bytes_of(field: str, text: str) -> int:
-    match = _SIZE.fullmatch(text)
-    if match is None:
-        raise _wrong(
-            field, text, f"a number of bytes, or text such as '128MiB' ({'/'.join(_UNITS)})"
-        )
-    return int(float(match[1]) * _UNITS[match[2]])
-
-
-def _readable(error: msgspec.ValidationError) -> str:
-    """msgspec's message with the field first: 'workers: Expected `int`, got `str`'."""
-    match = re.fullmatch(r"(.*?) - at `\$\.?(.*)`", str(error))
-    return f"{match[2]}: {match[1]}" if match else str(error)

@@ -292,6 +292,8 @@ class UltraFastAgentManager(SystemContext):
             self._metrics, config, self.pids, region.path, self.events.emit_soon
         )
         await self._restore()
+        for name, said in config.namespaces.items():
+            parts.store.namespace(name, cache=said.cache, ttl_s=said.ttl_s)
         for name, kind in self._types.items():
             parts.spawner.limits[name] = kind.mailbox_capacity
             self._pools.add(name, self._pre_warm[name])

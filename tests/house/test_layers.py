@@ -131,7 +131,7 @@ def test_door_rule_sees_violations() -> None:
 
 # --- Python: each area and the areas that it may import -------------------------------------------
 
-_VOCABULARY = {"_version", "errors", "config", "codec", "metric_names"}
+_VOCABULARY = {"_version", "errors", "checks", "config", "codec", "metric_names"}
 _PLUMBING = _VOCABULARY | {"core", "settings", "sizing"}
 _ENGINE = _PLUMBING | {"bus", "store", "executor", "agents"}
 _PUBLIC = _ENGINE | {"monitoring", "cluster", "manager", "client", "connection", "__init__"}
@@ -139,7 +139,8 @@ _PUBLIC = _ENGINE | {"monitoring", "cluster", "manager", "client", "connection",
 MAY_IMPORT: dict[str, set[str]] = {
     "_version": set(),
     "errors": set(),
-    "config": {"errors"},
+    "checks": {"errors"},
+    "config": {"errors", "checks"},
     "codec": {"errors", "config"},
     "metric_names": set(),
     "core": {"errors"},

@@ -6,7 +6,16 @@ from typing import Any
 import msgspec
 import pytest
 
-from ultrafast.config import _RANGES, GIB, KIB, MIB, AgentPoolConfig, AlertThresholds, Config
+from ultrafast.config import (
+    _RANGES,
+    GIB,
+    KIB,
+    MIB,
+    AgentPoolConfig,
+    AlertThresholds,
+    Config,
+    NamespaceConfig,
+)
 from ultrafast.errors import ConfigError, UltrafastError
 
 DEFAULTS = {
@@ -75,6 +84,7 @@ def test_a_config_is_frozen() -> None:
         ("enable_performance_monitoring", 1),
         ("agent_pool", {"pre_warm": {}}),
         ("alert_thresholds", None),
+        ("namespaces", ["pages"]),
         ("model", ""),
         ("api_base_url", "localhost:80"),
         ("api_base_url", "https://"),
@@ -131,6 +141,25 @@ def test_thresholds_are_percentages() -> None:
         AlertThresholds(cpu_usage_percent=101)
 
 
+def test_namespaces_are_declared_by_name() -> None:
+    config = Config(namespaces={"pages": NamespaceConfig(cache=True, ttl_s=60)})
+    assert config.namespaces["pages"].cache and config.namespaces["pages"].ttl_s == 60
+    assert Config(namespaces={str(n): NamespaceConfig() for n in range(128)})
+    for wrong, said in (
+        ({str(n): NamespaceConfig() for n in range(129)}, "a dict of at most 128"),
+        ({"x" * 193: NamespaceConfig()}, "at most 192 bytes"),
+        ({"\ud800": NamespaceConfig()}, "at most 192 bytes"),
+        ({3: NamespaceConfig()}, "at most 192 bytes"),
+        ({"pages": {"cache": True}}, r"namespaces\['pages'\] is .*; allowed is a NamespaceConfig"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            Config(namespaces=wrong)  # type: ignore[arg-type]  # what is tested
+    with pytest.raises(ConfigError, match=r"^namespaces\.ttl_s is 0; allowed is"):
+        NamespaceConfig(ttl_s=0)
+    with pytest.raises(ConfigError, match=r"^namespaces\.cache is 1; allowed is"):
+        NamespaceConfig(cache=1)  # type: ignore[arg-type]  # what is tested
+
+
 def test_more_warm_than_allowed_agents_are_refused() -> None:
     with pytest.raises(ConfigError, match="asks for 20 agents and max_concurrent_agents is 10"):
         Config(max_concurrent_agents=10, agent_pool=AgentPoolConfig(pre_warm={"x": 20}))
@@ -156,6 +185,10 @@ scale_down_threshold = 0.1
 
 [alert_thresholds]
 cpu_usage_percent = 90
+
+[namespaces]
+pages = { cache = true, ttl_s = 3600 }
+notes = {}
 """
 
 
@@ -170,6 +203,7 @@ def test_a_toml_file(tmp_path: Path) -> None:
         max_spawn_time_ms=50,
         agent_pool=AgentPoolConfig(pre_warm={"coder": 3}, scale_down_threshold=0.1),
         alert_thresholds=AlertThresholds(cpu_usage_percent=90),
+        namespaces={"pages": NamespaceConfig(cache=True, ttl_s=3600), "notes": NamespaceConfig()},
     )
 
 
@@ -179,6 +213,13 @@ def test_a_toml_file(tmp_path: Path) -> None:
         ("worker = 2", "worker is no setting; did you mean workers?"),
         ("zzz = 2", "zzz is no setting; known are name, "),
         ("[agent_pool]\nprewarm = {}", "agent_pool.prewarm is no setting; did you mean agent_pool"),
+        ("namespaces = 3", "namespaces is 3; allowed is a table"),
+        ("[namespaces]\npages = 3", "namespaces[...]: Expected `object`"),
+        (
+            "[namespaces.a]\ncach = true",
+            "namespaces.a.cach is no setting; did you mean",
+        ),
+        ("[namespaces.a]\nttl_s = -1", "namespaces.ttl_s is -1"),
         ("agent_pool = 3", "agent_pool is 3; allowed is a table"),
         ('workers = "two"', "workers: Expected `int | null`, got `str`"),
         ("[agent_pool]\npre_warm = { coder = 'x' }", "agent_pool.pre_warm[...]: Expected `int`"),

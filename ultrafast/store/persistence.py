@@ -22,6 +22,7 @@ from ultrafast.core._records import HEAD_BYTES, LEAST_ROOM, read_head, seal
 from ultrafast.core._snapshot import Recorder
 from ultrafast.core._status import CORRUPT, OK
 from ultrafast.errors import SnapshotDamaged, SnapshotError, StoreFull
+from ultrafast.store.declarations import Declarations
 from ultrafast.store.reports import (
     DamagedEntry,
     PersistenceStatistics,
@@ -81,6 +82,7 @@ class Persistence:
         self._on_event = on_event
         self._clock = clock
         self._recorder = Recorder(table, _OWN)
+        self._declarations = Declarations(table)
         self._lock = threading.Lock()
         self._wake = threading.Event()
         self._ending = False
@@ -135,6 +137,7 @@ class Persistence:
         self._sizes = self._file.sizes
         report = msgspec.structs.replace(
             report,
+            namespaces=self._declarations.recall() if load else 0,
             structure=structure,
             moved_to=moved_to,
             duration_s=time.monotonic() - begun,
@@ -286,6 +289,7 @@ class Persistence:
         if self._file is None:
             self._retake()
         assert self._file is not None
+        self._declarations.note()
         recorder.begin()
         try:
             floor = self._rotated()

@@ -35,6 +35,8 @@ class RestoreReport(msgspec.Struct, frozen=True, kw_only=True):
         In the store now.
     expired : int
         Records whose time was over.
+    namespaces : int
+        Declared again, as the snapshot has them.
     segments : int
     made_ns : int
         Wall clock of the newest segment; 0 when there is none.
@@ -52,6 +54,7 @@ class RestoreReport(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     entries: int = 0
     expired: int = 0
+    namespaces: int = 0
     segments: int = 0
     made_ns: int = 0
     damaged: list[DamagedEntry] = []
