@@ -29,6 +29,10 @@ PAGES: dict[str, tuple[str, list[str]]] = {
         ["UltraFastAgentManager", "ManagerStatistics", "SystemContext", "attach", "Client"],
     ),
     "agents": ("Agents", ["Agent", "IncomingMessage", "Context", "Profile"]),
+    "living": (
+        "What agents have",
+        ["Restart", "State", "Timer", "Monitor", "AgentEnded", "in_thread"],
+    ),
     "messages": (
         "Messages",
         [

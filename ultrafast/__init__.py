@@ -22,8 +22,12 @@ from typing import TYPE_CHECKING, Any
 from ultrafast._version import __version__
 
 if TYPE_CHECKING:
-    from ultrafast.agents.agent import Agent, IncomingMessage
+    from ultrafast.agents.agent import Agent, IncomingMessage, in_thread
     from ultrafast.agents.context import Context
+    from ultrafast.agents.monitors import AgentEnded, Monitor
+    from ultrafast.agents.restarts import Restart
+    from ultrafast.agents.state import State
+    from ultrafast.agents.timers import Timer
     from ultrafast.bus.bus import UltraFastCommunicationBus
     from ultrafast.bus.consumer import Consumer, WorkItem
     from ultrafast.bus.deadletters import DeadLetter
@@ -57,6 +61,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Agent": "agents.agent",
+    "AgentEnded": "agents.monitors",
     "AgentPoolConfig": "config",
     "AlertThresholds": "config",
     "AsyncFileManager": "executor.files",
@@ -73,6 +78,7 @@ _HOMES = {
     "IncomingMessage": "agents.agent",
     "LatencySummary": "monitoring.metrics",
     "ManagerStatistics": "manager",
+    "Monitor": "agents.monitors",
     "NamespaceConfig": "config",
     "OptimizedExecutor": "executor.executor",
     "PerformanceMetrics": "monitoring.metrics",
@@ -83,12 +89,15 @@ _HOMES = {
     "Publication": "bus.subscription",
     "Queue": "bus.plainqueue",
     "QueueReceiver": "bus.queuereceiver",
+    "Restart": "agents.restarts",
     "RestoreReport": "store.reports",
     "Result": "executor.tasks",
     "SnapshotDone": "store.reports",
+    "State": "agents.state",
     "Subscription": "bus.subscription",
     "TTLMap": "executor.cache",
     "Task": "executor.tasks",
+    "Timer": "agents.timers",
     "TopicMatcher": "bus.topics",
     "UltraFastAgentManager": "manager",
     "UltraFastCommunicationBus": "bus.bus",
@@ -100,10 +109,12 @@ _HOMES = {
     "WorkQueue": "bus.workqueue",
     "attach": "client",
     "connect": "connection",
+    "in_thread": "agents.agent",
 }
 
 __all__ = [
     "Agent",
+    "AgentEnded",
     "AgentPoolConfig",
     "AlertThresholds",
     "AsyncFileManager",
@@ -120,6 +131,7 @@ __all__ = [
     "IncomingMessage",
     "LatencySummary",
     "ManagerStatistics",
+    "Monitor",
     "NamespaceConfig",
     "OptimizedExecutor",
     "PerformanceMetrics",
@@ -130,12 +142,15 @@ __all__ = [
     "Publication",
     "Queue",
     "QueueReceiver",
+    "Restart",
     "RestoreReport",
     "Result",
     "SnapshotDone",
+    "State",
     "Subscription",
     "TTLMap",
     "Task",
+    "Timer",
     "TopicMatcher",
     "UltraFastAgentManager",
     "UltraFastCommunicationBus",
@@ -148,6 +163,7 @@ __all__ = [
     "__version__",
     "attach",
     "connect",
+    "in_thread",
 ]
 
 

@@ -11,6 +11,7 @@ from typing import ClassVar
 __all__ = [
     "AgentError",
     "AgentGone",
+    "AgentTypeFull",
     "AgentTypeUnknown",
     "ConfigError",
     "Contended",
@@ -314,6 +315,14 @@ class MessageNotRepeated(UltrafastError, RuntimeError):
 
 class AgentTypeUnknown(UltrafastError, LookupError):
     """No agent type of this name was registered."""
+
+
+class AgentTypeFull(UltrafastError, RuntimeError):
+    """As many agents of a type are alive as its `max_agents` allows."""
+
+
+class NameTaken(UltrafastError, ValueError):
+    """A living agent has this name."""
 
 
 class WorkerFailed(UltrafastError, RuntimeError):

@@ -10,12 +10,13 @@ import asyncio
 import contextlib
 import logging
 import os
+from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Final
 
 import msgspec
 
-from ultrafast.agents.adoption import adopt, settings_for, what_stands_at
+from ultrafast.agents.adoption import adopt, clear_ground, create_region, refused, settings_for
 from ultrafast.agents.agent import Agent
 from ultrafast.agents.assembly import (
     KEY_VARIABLE,
@@ -35,27 +36,21 @@ from ultrafast.agents.registry import (
     describe,
     redelivery_limit,
 )
+from ultrafast.agents.restarts import Restart, RestartWhen, restart_of
 from ultrafast.agents.spawner import inbox_name
 from ultrafast.agents.supervisor import Supervisor, WorkerState
 from ultrafast.bus.events import EnhancedEventBus
 from ultrafast.config import Config
 from ultrafast.core import Region, now_ns
-from ultrafast.core.advice import advice
-from ultrafast.core.leftovers import region_path, remove_leftovers, remove_region
+from ultrafast.core.leftovers import region_path, remove_region
 from ultrafast.errors import (
     InvalidArgument,
-    RegionDenied,
-    RegionExists,
-    RegionMissing,
-    RegionNoSpace,
-    SystemCallFailed,
     UltrafastError,
     WorkerFailed,
 )
 from ultrafast.monitoring.metrics import MetricsReader, PerformanceMetrics
 from ultrafast.monitoring.validator import PerformanceValidator, ValidationReport
 from ultrafast.settings import encode_config
-from ultrafast.sizing import region_sizes
 from ultrafast.store.lookout import StoreLookout
 from ultrafast.store.persistence import Persistence
 from ultrafast.store.reports import SnapshotDone
@@ -70,12 +65,6 @@ _WARM_S: Final = 30.0
 _SWEEP_ENTRIES: Final = 4096
 # Agents wait for messages under the inbox of a host; with no workers the manager is host 0.
 _MANAGER_INBOX: Final = "manager"
-
-
-def _refused(what: str, error: OSError) -> SystemCallFailed:
-    failure = SystemCallFailed(f"{what}: {error}{advice(error.errno)}")
-    failure.errno = error.errno
-    return failure
 
 
 class ManagerStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -173,6 +162,9 @@ class UltraFastAgentManager(SystemContext):
         mailbox_capacity: int | None = None,
         delivery: Delivery = "at-least-once",
         max_redeliveries: int | None = None,
+        restart: Restart | RestartWhen | None = None,
+        concurrency: int = 1,
+        max_agents: int | None = None,
     ) -> None:
         """Make an agent type known, before or after the start.
 
@@ -193,6 +185,12 @@ class UltraFastAgentManager(SystemContext):
         max_redeliveries : int, optional
             A message whose handling was begun again so often and cut short by a death each time
             becomes a dead letter with the reason `poisonous`; the Config's when not given.
+        restart : Restart or {"on-failure", "always", "never"}, optional
+            What is done when an agent failed; after a failure it is restarted when not given.
+        concurrency : int
+            Messages that one agent handles at a time; they begin in order.
+        max_agents : int, optional
+            Agents of the type alive at a time; one more is refused with `AgentTypeFull`.
 
         Raises
         ------
@@ -203,28 +201,36 @@ class UltraFastAgentManager(SystemContext):
         limit = redelivery_limit(delivery, max_redeliveries)
         capacity = self.config.mailbox_capacity if mailbox_capacity is None else mailbox_capacity
         self._classes[type_name] = cls
-        self._types[type_name] = describe(
-            type_name, cls, mailbox_capacity=capacity, max_redeliveries=limit
+        kind = self._types[type_name] = describe(
+            type_name,
+            cls,
+            mailbox_capacity=capacity,
+            max_redeliveries=limit,
+            restart=restart_of(restart),
+            concurrency=concurrency,
+            max_agents=max_agents,
         )
         self._pre_warm[type_name] = pre_warm
         if self._region is not None:
-            self._spawner.limits[type_name] = capacity
+            self._spawner.publish(kind)
             self._pools.add(type_name, pre_warm)
             self._unsent.append(type_name)
 
-    async def spawn_agent(self, agent_type: str, *, priority: str | int = "normal") -> int:
+    def spawn_agent(self, agent_type: str, **options: Any) -> Coroutine[Any, Any, int]:
         """Spawn an agent; see `SystemContext.spawn_agent`."""
         if self._unsent:
-            await self._send_types()
-        return await super().spawn_agent(agent_type, priority=priority)
+            return self._spawn_told(agent_type, options)
+        return super().spawn_agent(agent_type, **options)
 
-    async def spawn_agents(
-        self, agent_type: str, n: int, *, priority: str | int = "normal"
-    ) -> list[int]:
+    async def _spawn_told(self, agent_type: str, options: dict[str, Any]) -> int:
+        await self._send_types()
+        return await super().spawn_agent(agent_type, **options)
+
+    async def spawn_agents(self, agent_type: str, n: int, **options: Any) -> list[int]:
         """Spawn `n` agents of a type; see `SystemContext.spawn_agents`."""
         if self._unsent:
             await self._send_types()
-        return await super().spawn_agents(agent_type, n, priority=priority)
+        return await super().spawn_agents(agent_type, n, **options)
 
     async def _send_types(self) -> None:
         """Make sure that every host knows the types registered since the start."""
@@ -244,13 +250,8 @@ class UltraFastAgentManager(SystemContext):
     def _by_value(self, name: str) -> AgentType:
         """The type as a worker gets it that can't import its class."""
         kind = self._types[name]
-        return describe(
-            name,
-            self._classes[name],
-            mailbox_capacity=kind.mailbox_capacity,
-            max_redeliveries=kind.max_redeliveries,
-            by_value=True,
-        )
+        by_value = describe(name, self._classes[name], mailbox_capacity=1, by_value=True)
+        return msgspec.structs.replace(kind, how=by_value.how, data=by_value.data)
 
     # --- the system's life
 
@@ -264,18 +265,20 @@ class UltraFastAgentManager(SystemContext):
         WorkerFailed
             A worker did not start.
         """
-        self._remove_leftovers()
+        clear_ground(self.config.region_path)
         self._pid = os.getpid()
         region = self._region = await adopt(self.region_path, self._settings)
         self._adopted = region is not None
         if region is None:
-            region = self._region = self._create_region()
+            region = self._region = create_region(
+                self.region_path, self.config, self.name, self._settings
+            )
         try:
             await self._start_on(region)
         except BaseException as error:
             await self.shutdown(timeout_s=0.0)
             if isinstance(error, OSError) and not isinstance(error, UltrafastError):
-                raise _refused(f"system {self.name!r} can't be started", error) from error
+                raise refused(f"system {self.name!r} can't be started", error) from error
             raise
 
     async def _start_on(self, region: Region) -> None:
@@ -295,7 +298,7 @@ class UltraFastAgentManager(SystemContext):
         for name, said in config.namespaces.items():
             parts.store.namespace(name, cache=said.cache, ttl_s=said.ttl_s)
         for name, kind in self._types.items():
-            parts.spawner.limits[name] = kind.mailbox_capacity
+            parts.spawner.publish(kind)
             self._pools.add(name, self._pre_warm[name])
         self._supervisor = Supervisor(
             parts.endpoint,
@@ -353,43 +356,6 @@ class UltraFastAgentManager(SystemContext):
         if self.persistence is None:
             raise InvalidArgument("no snapshots are made: Config.persist_path is None")
         return await asyncio.to_thread(self.persistence.snapshot)
-
-    def _remove_leftovers(self) -> None:
-        directory = self.config.region_path
-        try:
-            remove_leftovers(directory)
-        except FileNotFoundError:
-            raise RegionMissing(
-                f"region_path {directory!r} is no folder here: make it, or choose another"
-            ) from None
-        except PermissionError as error:
-            raise RegionDenied(
-                f"region_path {directory!r} can't be cleaned of what dead systems left: {error}; "
-                "choose a folder that this user may write to"
-            ) from error
-        except OSError as error:
-            raise _refused(
-                f"region_path {directory!r} can't be cleaned of what dead systems left", error
-            ) from error
-
-    def _create_region(self) -> Region:
-        sizes = region_sizes(self.config)
-        try:
-            return Region.create(self.region_path, sizes, self._settings)
-        except RegionNoSpace as error:
-            raise RegionNoSpace(
-                f"{error}; pass region_path= on a larger file system, or reduce shared_buffer_size "
-                f"({self.config.shared_buffer_size >> 20} MiB) or memory_store_size "
-                f"({self.config.memory_store_size >> 20} MiB)",
-                free_bytes=error.free_bytes,
-                needed_bytes=error.needed_bytes,
-            ) from None
-        except RegionExists:
-            what = what_stands_at(self.region_path)
-            raise RegionExists(
-                f"{what} at {self.region_path}, where {self.name!r} was to be: choose another "
-                "Config(name=...), or attach to it if it is a system of yours"
-            ) from None
 
     async def shutdown(self, timeout_s: float | None = None) -> None:
         """End the system: agents stop, workers end, the region is removed. May be called twice."""

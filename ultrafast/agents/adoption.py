@@ -1,4 +1,4 @@
-"""Adopting what a killed system left: its region, mended, with all that is in it.
+"""The ground of a system: its region, made, or adopted from a killed system with all that is in it.
 
 A region of a named system on a disk outlives its processes. The next start of that name, with the
 same settings and before the machine starts anew, goes on with it: entries, messages, agents. Stands
@@ -13,12 +13,22 @@ import os
 import stat
 import time
 
+from ultrafast.config import Config
 from ultrafast.core import Region
 from ultrafast.core._region import PHASE_FREE, ROLE_CLIENT, ROLE_MANAGER
-from ultrafast.core.leftovers import adoptable_mark, remove_region
-from ultrafast.errors import RegionError, RegionExists, SystemCallFailed
+from ultrafast.core.advice import advice
+from ultrafast.core.leftovers import adoptable_mark, remove_leftovers, remove_region
+from ultrafast.errors import (
+    RegionDenied,
+    RegionError,
+    RegionExists,
+    RegionMissing,
+    RegionNoSpace,
+    SystemCallFailed,
+)
+from ultrafast.sizing import region_sizes
 
-__all__ = ["adopt", "settings_for", "what_stands_at"]
+__all__ = ["adopt", "clear_ground", "create_region", "refused", "settings_for", "what_stands_at"]
 
 log = logging.getLogger(__name__)
 
@@ -134,3 +144,50 @@ async def _wait_for_orphans(region: Region) -> None:
                 "live): choose another Config(name=...), or attach to it"
             )
         await asyncio.sleep(0.02)
+
+
+def clear_ground(directory: str) -> None:
+    """Remove what dead systems left in the folder where a region is to be."""
+    try:
+        remove_leftovers(directory)
+    except FileNotFoundError:
+        raise RegionMissing(
+            f"region_path {directory!r} is no folder here: make it, or choose another"
+        ) from None
+    except PermissionError as error:
+        raise RegionDenied(
+            f"region_path {directory!r} can't be cleaned of what dead systems left: {error}; "
+            "choose a folder that this user may write to"
+        ) from error
+    except OSError as error:
+        raise refused(
+            f"region_path {directory!r} can't be cleaned of what dead systems left", error
+        ) from error
+
+
+def create_region(path: str, config: Config, name: str, settings: bytes) -> Region:
+    """Make the region of a system; what keeps it from being made is said with what to change."""
+    sizes = region_sizes(config)
+    try:
+        return Region.create(path, sizes, settings)
+    except RegionNoSpace as error:
+        raise RegionNoSpace(
+            f"{error}; pass region_path= on a larger file system, or reduce shared_buffer_size "
+            f"({config.shared_buffer_size >> 20} MiB) or memory_store_size "
+            f"({config.memory_store_size >> 20} MiB)",
+            free_bytes=error.free_bytes,
+            needed_bytes=error.needed_bytes,
+        ) from None
+    except RegionExists:
+        what = what_stands_at(path)
+        raise RegionExists(
+            f"{what} at {path}, where {name!r} was to be: choose another "
+            "Config(name=...), or attach to it if it is a system of yours"
+        ) from None
+
+
+def refused(what: str, error: OSError) -> SystemCallFailed:
+    """The error for what the operating system refused, with advice."""
+    failure = SystemCallFailed(f"{what}: {error}{advice(error.errno)}")
+    failure.errno = error.errno
+    return failure

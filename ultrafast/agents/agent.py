@@ -6,17 +6,22 @@ and nothing of processes or rings.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from collections.abc import Callable
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from ultrafast.agents.state import State
+from ultrafast.agents.timers import Timer
 from ultrafast.bus import tracing
 from ultrafast.core import Incoming
+from ultrafast.errors import InvalidArgument
 from ultrafast.executor.profiles import Profile
 from ultrafast.executor.tasks import Task
 
 if TYPE_CHECKING:
     from ultrafast.agents.context import Context
 
-__all__ = ["Agent", "IncomingMessage"]
+__all__ = ["Agent", "IncomingMessage", "in_thread"]
 
 
 class IncomingMessage(Incoming):
@@ -69,13 +74,60 @@ class Agent:
         Sending, requests, publications, the store, spawning and the model.
     profile : Profile, optional
         How the model is told who this agent is, for `execute`.
+    state_saved : {"message", "by-hand"} or float, optional
+        When `state` is written to the store: after each message that was handled, before it is
+        given back; only by `state.save()`; or each so many seconds and at the end. None: the type
+        has no state.
     """
 
     profile: ClassVar[Profile | None] = None
+    state_saved: ClassVar[Literal["message", "by-hand"] | float | None] = None
 
     id: int = 0
     type: str = ""
     context: Context
+
+    @property
+    def state(self) -> State:
+        """A dict that the agent gets back after a restart or the death of its worker.
+
+        An agent with a name has it back, too, when an agent of this name is spawned again, unless
+        it was terminated with `forget_state=True`. Without a name it ends with the agent.
+        """
+        state = self.__dict__.get("_state")
+        if state is None:
+            if self.state_saved is None:
+                raise InvalidArgument(
+                    f"{type(self).__name__} keeps no state: say when it is to be saved, for "
+                    'example state_saved = "message" in the class'
+                )
+            state = self.__dict__["_state"] = self.context.open_state()
+        return state
+
+    def every(self, seconds: float, call: Callable[[], Any]) -> Timer:
+        """Call something again and again, between messages, until the agent ends.
+
+        A call that comes while the agent is busy waits for its turn, and the next one does not pile
+        up behind it. Made in `on_start`, it is there again after a restart.
+
+        Parameters
+        ----------
+        seconds : float
+            From one call to the next.
+        call : callable
+            Without arguments; plain or async. What it raises is logged, or fails the agent if its
+            type says `on_error="fail"`.
+
+        Returns
+        -------
+        Timer
+            To `cancel`.
+        """
+        return self.context.timer(seconds, call, again=True)
+
+    def after(self, seconds: float, call: Callable[[], Any]) -> Timer:
+        """Call something once, as `every` does, unless the agent ends before."""
+        return self.context.timer(seconds, call, again=False)
 
     def on_warm(self) -> Any:
         """Prepare what every agent of the type needs; runs before the agent is spawned."""
@@ -95,3 +147,35 @@ class Agent:
 
     def on_stop(self) -> Any:
         """Runs after the last message, when the agent is terminated or the system shuts down."""
+
+
+def in_thread(handler: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+    """Have a plain handler run in a thread of the worker's pool, so that it may block.
+
+    For `on_message` or `execute`. The agent's next message waits for it as for any handler, and
+    other agents of the worker go on. In it, `context.send_nowait` and the store can be used; what
+    is to be awaited can't.
+
+    Parameters
+    ----------
+    handler : callable
+        A plain method that takes what it handles.
+
+    Returns
+    -------
+    callable
+        The method to put into the class.
+
+    Examples
+    --------
+    >>> class Reader(Agent):
+    ...     @in_thread
+    ...     def on_message(self, message):
+    ...         return open(message.body).read()
+    """
+
+    @wraps(handler)
+    async def handle(self: Agent, given: Any) -> Any:
+        return await self.context.run_in_thread(handler, self, given)
+
+    return handle

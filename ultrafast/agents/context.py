@@ -12,8 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ultrafast.agents.rollcall import call_roll
+from ultrafast.agents.monitors import Monitor
+from ultrafast.agents.population import Population
 from ultrafast.agents.spawner import Spawner
+from ultrafast.agents.state import State
+from ultrafast.agents.timers import Timer
 from ultrafast.bus.bus import UltraFastCommunicationBus
 from ultrafast.bus.consumer import Acknowledge, Consumer
 from ultrafast.bus.deadletters import DeadLetter
@@ -40,7 +43,7 @@ __all__ = ["Context", "SystemContext"]
 _GRACE_S = 5.0
 
 
-class SystemContext:
+class SystemContext(Population):
     """Messages, publications, the store, agents and tasks.
 
     Parameters
@@ -59,74 +62,9 @@ class SystemContext:
         store: UltraFastMemoryStore,
         events: EnhancedEventBus,
     ) -> None:
+        super().__init__(endpoint, bus, spawner)
         self.events = events
-        self._endpoint = endpoint
-        self.bus = bus
         self.memory_store = store
-        self._spawner = spawner
-
-    def host_here(self, start: Callable[[Iterable[int]], object]) -> None:
-        """Say who starts the agents that are spawned into this process."""
-        self._spawner.here = start
-
-    # --- agents
-
-    def spawn_agent(
-        self, agent_type: str, *, priority: str | int = "normal"
-    ) -> Coroutine[Any, Any, int]:
-        """Spawn an agent: a warm one if there is one, a cold one otherwise.
-
-        Parameters
-        ----------
-        agent_type : str
-        priority : str or int
-            Of the agent; messages carry their own.
-
-        Returns
-        -------
-        int
-            Its id, valid at once: messages sent to it are delivered after its `on_start`.
-
-        Raises
-        ------
-        AgentTypeUnknown
-            Nobody registered the type.
-        NoAgentSlot
-            `max_concurrent_agents` are alive.
-        QueueFull
-            The worker's queue took no more within five seconds.
-        """
-        return self._spawner.spawn(agent_type, priority)
-
-    async def spawn_agents(
-        self, agent_type: str, n: int, *, priority: str | int = "normal"
-    ) -> list[int]:
-        """Spawn `n` agents of a type; as `spawn_agent`, in batches."""
-        return await self._spawner.spawn_many(agent_type, n, priority)
-
-    async def terminate_agent(
-        self, agent_id: int, *, drain: bool = True, timeout_s: float = 30.0
-    ) -> bool:
-        """Stop an agent: whether it was alive.
-
-        Parameters
-        ----------
-        drain : bool
-            Handle the messages that it has first; otherwise they become dead letters.
-        timeout_s : float
-            How long to wait for it to have stopped; then `TimeoutError`, and it goes on stopping.
-        """
-        return await self._spawner.terminate(agent_id, drain, timeout_s)
-
-    async def ping_agents(
-        self, agent_ids: Iterable[int] | None = None, *, timeout_s: float = 10.0
-    ) -> int:
-        """Ask each agent for a sign of life: how many answered in time.
-
-        The answer comes from the agent's worker: at once where the agent is free, through its
-        mailbox where it is busy. All live agents are asked when no ids are given.
-        """
-        return await call_roll(self._endpoint, self.bus, agent_ids, timeout_s)
 
     # --- messages
 
@@ -397,15 +335,119 @@ class Context(Outlet):
         self._host.keep(self._agent_id, consumer)
         return consumer
 
-    def spawn_agent(
-        self, agent_type: str, *, priority: str | int = "normal"
-    ) -> Coroutine[Any, Any, int]:
-        """Spawn another agent, in any worker."""
-        return self.system.spawn_agent(agent_type, priority=priority)
+    # --- agents
 
-    async def terminate_agent(self, agent_id: int, *, drain: bool = True) -> bool:
-        """Stop an agent. An agent that stops itself does so after the message it is handling."""
-        return await self.system.terminate_agent(agent_id, drain=drain)
+    def spawn_agent(
+        self,
+        agent_type: str,
+        *,
+        priority: str | int = "normal",
+        name: str | None = None,
+        affinity: int | None = None,
+        groups: Iterable[str] = (),
+    ) -> Coroutine[Any, Any, int]:
+        """Spawn another agent, whose parent is this one; see `SystemContext.spawn_agent`."""
+        return self.system.spawn_agent(
+            agent_type,
+            priority=priority,
+            name=name,
+            affinity=affinity,
+            groups=groups,
+            parent=self._agent_id,
+        )
+
+    async def spawn_agents(
+        self,
+        agent_type: str,
+        n: int,
+        *,
+        priority: str | int = "normal",
+        affinity: int | None = None,
+    ) -> list[int]:
+        """Spawn `n` agents of a type, whose parent is this one."""
+        return await self.system.spawn_agents(
+            agent_type, n, priority=priority, affinity=affinity, parent=self._agent_id
+        )
+
+    async def terminate_agent(
+        self,
+        agent_id: int,
+        *,
+        drain: bool = True,
+        timeout_s: float = 30.0,
+        forget_state: bool = False,
+    ) -> bool:
+        """Stop another agent; see `SystemContext.terminate_agent`. To end itself: `end`."""
+        return await self.system.terminate_agent(
+            agent_id, drain=drain, timeout_s=timeout_s, forget_state=forget_state
+        )
+
+    def end(self) -> None:
+        """End this agent after the message that it is handling and those that wait."""
+        self._host.fail(self._agent_id, "")
+
+    def fail(self, reason: str) -> None:
+        """Have this agent fail after the message that it is handling; its type's policy follows."""
+        self._host.fail(self._agent_id, reason or "it said so")
+
+    async def ping_agents(
+        self, agent_ids: Iterable[int] | None = None, *, timeout_s: float = 10.0
+    ) -> int:
+        """Ask each agent for a sign of life; see `SystemContext.ping_agents`."""
+        return await self.system.ping_agents(agent_ids, timeout_s=timeout_s)
+
+    def lookup(self, name: str) -> int | None:
+        """The living agent with a name."""
+        return self.system.lookup(name)
+
+    def join(self, group: str, agent_id: int | None = None) -> None:
+        """Become a member of a group, or make another agent one."""
+        self.system.join(group, self._agent_id if agent_id is None else agent_id)
+
+    def leave(self, group: str, agent_id: int | None = None) -> None:
+        """Leave a group."""
+        self.system.leave(group, self._agent_id if agent_id is None else agent_id)
+
+    def members(self, group: str) -> list[int]:
+        """The living members of a group."""
+        return self.system.members(group)
+
+    def pick(self, group: str) -> int | None:
+        """One living member of a group, each in turn."""
+        return self.system.pick(group)
+
+    async def broadcast(self, group: str, body: Any, *, priority: str | int = "normal") -> int:
+        """Send a message to every member of a group but this one: how many accepted it."""
+        return await self.system.broadcast(self._agent_id, group, body, priority=priority)
+
+    def monitor(self, agent_id: int) -> Monitor:
+        """Watch another agent's end, until this one's; see `SystemContext.monitor`."""
+        monitor = self.system.monitor(agent_id)
+        self._host.keep(self._agent_id, monitor)
+        return monitor
+
+    def link(self, agent_id: int) -> None:
+        """Have this agent fail when another one has failed for good, and the other way round."""
+        self.system.cards.link(self._agent_id, agent_id)
+
+    def unlink(self, agent_id: int) -> None:
+        """The opposite of `link`."""
+        self.system.cards.unlink(self._agent_id, agent_id)
+        self.system.cards.unlink(agent_id, self._agent_id)
+
+    def open_state(self) -> State:
+        """What this agent kept; `Agent.state` calls it."""
+        return self._host.open_state(self._agent_id)
+
+    def timer(self, seconds: float, call: Callable[[], Any], *, again: bool) -> Timer:
+        """A call between messages; `Agent.every` and `Agent.after` make it."""
+        return self._host.timer(self._agent_id, seconds, call, again)
+
+    async def run_in_thread(self, handler: Callable[..., Any], *given: Any) -> Any:
+        """Run a blocking function in the worker's pool of threads."""
+        return await self._host.run_in_thread(handler, *given)
+
+    # --- tasks
 
     async def execute_task(self, agent_id: int, task: Task) -> Result:
         """Have another agent do a task."""

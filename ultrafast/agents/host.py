@@ -10,10 +10,13 @@ The same class serves a worker process and a manager without workers.
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import functools
 import inspect
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import msgspec
@@ -23,6 +26,7 @@ from ultrafast.agents.context import Context, SystemContext
 from ultrafast.agents.hosted import Hosted, Repeats
 from ultrafast.agents.lodging import Lodging
 from ultrafast.agents.registry import AgentType
+from ultrafast.agents.timers import Due
 from ultrafast.bus import tracing
 from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.wire import Kind, Reason, is_overdue, origin_of
@@ -35,6 +39,8 @@ from ultrafast.metric_names import Counter, Histogram
 __all__ = ["AgentHost", "TaskRunner"]
 
 log = logging.getLogger(__name__)
+
+_THREADS = 8  # of a process, for handlers that are declared `in_thread`
 
 
 class TaskRunner(Protocol):
@@ -70,6 +76,7 @@ class AgentHost(Lodging):
         self.sender = endpoint.sender
         self._make_executor = executor
         self._executor: TaskRunner | None = None
+        self._threads: ThreadPoolExecutor | None = None
         self._me = endpoint.region.slot
         self._repeats = Repeats(endpoint.table, max_redeliveries)
         for kind in (Kind.DATA, Kind.TASK, Kind.PING):
@@ -119,29 +126,35 @@ class AgentHost(Lodging):
         elif not self._endpoint.handle(hosted, message):
             self._work(hosted, message)
 
-    def _enqueue(self, hosted: Hosted, message: Message) -> None:
+    def _enqueue(self, hosted: Hosted, message: Message | Due) -> None:
         if hosted.mailbox is None:
             hosted.mailbox = deque()
         hosted.mailbox.append(message)
         self._agents.set_depth(hosted.slot, len(hosted.mailbox))
 
-    def _work(self, hosted: Hosted, message: Message | None) -> None:
+    def _work(self, hosted: Hosted, message: Message | Due | None) -> None:
         """Handle messages one after the other, until none is left or a handler suspends."""
         while message is not None:
-            awaiting = self._begin(hosted, message)
-            if awaiting is not None:
-                self._await(hosted, message, awaiting)
-                if hosted.busy:
-                    return
+            if isinstance(message, Due):
+                self._call(hosted, message)
+            else:
+                awaiting = self._begin(hosted, message)
+                if awaiting is not None:
+                    self._await(hosted, message, awaiting)
+            if hosted.busy:
+                return
             message = self._next(hosted)
 
-    def _next(self, hosted: Hosted) -> Message | None:
+    def _next(self, hosted: Hosted) -> Message | Due | None:
+        if hosted.fallen is not None:
+            self._rest(hosted)
+            return None
         if hosted.mailbox:
             message = hosted.mailbox.popleft()
             self._agents.set_depth(hosted.slot, len(hosted.mailbox))
             return message
-        if hosted.stopping and not hosted.busy:
-            self._run(self._stop(hosted))
+        if hosted.stopping:
+            self._rest(hosted)
         return None
 
     def _begin(self, hosted: Hosted, message: Message) -> Awaitable[Any] | None:
@@ -186,7 +199,8 @@ class AgentHost(Lodging):
             self._done(hosted, message, outcome)
 
     def _await(self, hosted: Hosted, message: Message, awaiting: Awaitable[Any]) -> None:
-        hosted.busy = True
+        hosted.running += 1
+        hosted.busy = hosted.running >= hosted.limit
         self._run(self._complete(hosted, message, awaiting))
 
     async def _complete(self, hosted: Hosted, message: Message, awaiting: Awaitable[Any]) -> None:
@@ -201,9 +215,57 @@ class AgentHost(Lodging):
             self._raised(hosted, message, error)
         else:
             self._done(hosted, message, outcome)
+        self._freed(hosted)
+
+    def _freed(self, hosted: Hosted) -> None:
+        hosted.running -= 1
+        if hosted.fallen is not None:
+            hosted.busy = hosted.running > 0
+            self._rest(hosted)
+            return
         hosted.busy = False
         if hosted.mailbox or hosted.stopping:
             self._work(hosted, self._next(hosted))
+
+    # --- timers
+
+    def _due(self, hosted: Hosted, due: Due) -> None:
+        if hosted.busy:
+            self._enqueue(hosted, due)
+        else:
+            self._work(hosted, due)
+
+    def _call(self, hosted: Hosted, due: Due) -> None:
+        try:
+            outcome = due.call()
+        except Exception as error:  # noqa: BLE001 - the agent's own code may raise anything
+            self._timer_raised(hosted, error)
+            return
+        if inspect.isawaitable(outcome):
+            hosted.running += 1
+            hosted.busy = hosted.running >= hosted.limit
+            self._run(self._complete_call(hosted, outcome))
+
+    async def _complete_call(self, hosted: Hosted, awaiting: Awaitable[Any]) -> None:
+        try:
+            await awaiting
+        except asyncio.CancelledError:
+            if self._stopping:
+                raise
+            self._timer_raised(hosted, RuntimeError("it was cancelled"))
+        except Exception as error:  # noqa: BLE001 - the agent's own code may raise anything
+            self._timer_raised(hosted, error)
+        self._freed(hosted)
+
+    def _timer_raised(self, hosted: Hosted, error: BaseException) -> None:
+        log.error("a timer of agent %#x (%s)", hosted.id, hosted.agent.type, exc_info=error)
+        self._judge(hosted, error)
+
+    def _judge(self, hosted: Hosted, error: BaseException) -> None:
+        """Whether an agent failed whose code raised is for its type to say."""
+        number = self._number(hosted.id)
+        if number is not None and self._nursery.policy(number).on_error == "fail":
+            self.fail(hosted.id, f"{type(error).__name__}: {error}")
 
     def _timed(self, message: Message) -> None:
         """Record how long the message was under way, from its intended send time."""
@@ -234,6 +296,7 @@ class AgentHost(Lodging):
             )
         self._system.bus.reply_error(message, error)
         self._finished(hosted, message, failed=True)
+        self._judge(hosted, error)
 
     def _finished(self, hosted: Hosted, message: Message, *, failed: bool) -> None:
         metrics = self._metrics
@@ -246,9 +309,18 @@ class AgentHost(Lodging):
         self._agents.handled(hosted.slot, failed, now_ns())
         message.release()
 
+    async def run_in_thread(self, handler: Callable[..., Any], *given: Any) -> Any:
+        """Run a plain handler in this process's pool of threads, in the trace it was called in."""
+        if self._threads is None:
+            self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="ultrafast-handler")
+        call = functools.partial(contextvars.copy_context().run, handler, *given)
+        return await self._loop.run_in_executor(self._threads, call)
+
     async def stop_all(self, timeout_s: float) -> None:
         """Run every agent's on_stop and free its record; handlers get `timeout_s` to finish."""
         await super().stop_all(timeout_s)
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
         close = getattr(self._executor, "aclose", None)
         if close is not None:
             await close()

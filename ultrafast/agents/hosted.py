@@ -11,6 +11,7 @@ from collections import deque
 from typing import Any, Final
 
 from ultrafast.agents.agent import Agent
+from ultrafast.agents.timers import Due, Timer
 from ultrafast.bus.wire import Reason
 from ultrafast.core import Message, Seat, Table
 
@@ -22,19 +23,43 @@ _KEPT_NS: Final = 3_600_000_000_000
 
 
 class Hosted(Seat):
-    """An agent and what waits for it."""
+    """An agent and what waits for it; a seat has the places for it.
 
-    __slots__ = ("mailbox", "markers", "stopping", "subscriptions")
+    Attributes
+    ----------
+    agent : Agent
+    busy : bool
+        It can take no message now.
+    mailbox : deque of Message or Due, optional
+    markers : list of Message, optional
+        Orders to stop. Kept, not released: if this process dies, its successor gets them again.
+    stopping : bool
+        It is to stop when nothing waits.
+    subscriptions : list, optional
+        What to close with the agent.
+    timers : set of Timer, optional
+    running, limit : int
+        Handlers that are suspended, and how many may be; a limit of 0 is one.
+    fallen : str, optional
+        Why it failed, or "" when it ends itself; acted upon when its handlers have ended.
+    """
+
+    __slots__ = ()
 
     agent: Agent
+    mailbox: deque[Message | Due] | None
+    markers: list[Message] | None
+    subscriptions: list[Any] | None
+    timers: set[Timer] | None
+    fallen: str | None
 
-    def __init__(self, agent: Agent, agent_id: int) -> None:
-        super().__init__(agent, agent_id)
-        self.mailbox: deque[Message] | None = None
-        # Kept, not released: if this process dies, its successor gets them again.
-        self.markers: list[Message] | None = None
-        self.stopping = False
-        self.subscriptions: list[Any] | None = None
+    def let_go(self) -> None:
+        """End what belongs to the object: it is to be replaced, or not needed any more."""
+        for each in self.subscriptions or ():
+            each.close()
+        for timer in list(self.timers or ()):
+            timer.cancel()
+        self.subscriptions = self.timers = None
 
 
 class Repeats:

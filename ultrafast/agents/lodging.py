@@ -1,7 +1,7 @@
 """`Lodging`: how agents come into a process and leave it, and come back after a death.
 
-Stands on the agent records and the nursery. What happens to their messages is the business of
-`AgentHost`, which is one.
+Stands on the agent records, the nursery and `Endings`, which knows what becomes of an agent that
+failed. What happens to their messages is the business of `AgentHost`, which is one.
 """
 
 from __future__ import annotations
@@ -9,32 +9,31 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import sys
-from collections.abc import Awaitable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 import msgspec
 
 from ultrafast.agents.agent import Agent
 from ultrafast.agents.context import Context, SystemContext
+from ultrafast.agents.endings import Endings, exceeded, text_of
 from ultrafast.agents.hosted import Hosted
-from ultrafast.agents.nursery import Nursery, is_overridden
+from ultrafast.agents.nursery import is_overridden
 from ultrafast.agents.rollcall import answer_roll
+from ultrafast.agents.state import State, save_after_messages
+from ultrafast.agents.timers import Due, Timer
 from ultrafast.bus.endpoint import Endpoint
-from ultrafast.bus.wire import LANES, REPLY_LANE, Kind, Operation, Reason
-from ultrafast.core import Message
-from ultrafast.core._agents import ACTIVE, BUILDING, DRAINING, FAILED, FREE, STARTING, STOPPED, WARM
-from ultrafast.core._status import OK
-from ultrafast.metric_names import Counter
+from ultrafast.bus.wire import LANES, Kind, Operation, Reason
+from ultrafast.core import Message, now_ns
+from ultrafast.core._agents import ACTIVE, DRAINING, FREE, STARTING, STOPPED, WARM
+from ultrafast.errors import AgentGone
 
 __all__ = ["Lodging"]
 
 log = logging.getLogger(__name__)
 
-_EAGER = sys.version_info >= (3, 12)
 
-
-class Lodging:
+class Lodging(Endings):
     """The agents of a process, from their start to their end.
 
     Parameters
@@ -45,15 +44,8 @@ class Lodging:
     """
 
     def __init__(self, system: SystemContext, endpoint: Endpoint) -> None:
-        self._system = system
-        self._endpoint = endpoint
-        self._agents = endpoint.agents
-        self._metrics = endpoint.metrics
-        self._hosted: dict[int, Hosted] = {}
-        self._nursery = Nursery(endpoint, self._hosted)
-        self._tasks: set[asyncio.Task[Any]] = set()
-        self._loop = asyncio.get_running_loop()
-        self._stopping = False
+        super().__init__(system, endpoint)
+        self._began_ns = now_ns()
         endpoint.on(Kind.CONTROL, self._controlled)
         system.host_here(self.start_all)
 
@@ -61,43 +53,16 @@ class Lodging:
         """What an agent can do here."""
         raise NotImplementedError
 
-    def _work(self, hosted: Hosted, message: Message | None) -> None:
-        """Handle a message, and those that wait after it."""
-        raise NotImplementedError
-
-    def _next(self, hosted: Hosted) -> Message | None:
-        """The next message that waits; without any, an agent that is to stop does so."""
-        raise NotImplementedError
-
-    def _restore(self, agent_id: int) -> Hosted | None:
+    def _restore(self, agent_id: int, repeated: bool = False) -> Hosted | None:
         """Build again an agent that lived here before this process did, or is about to start."""
         info = self._agents.look(agent_id)
         if info is None or info.worker != self._endpoint.index:
             return None
         if info.state == STARTING:
-            return self._start(agent_id, info.type)
+            return self._start(agent_id, info.type, repeated)
         if info.state not in (ACTIVE, DRAINING):
             return None
-        try:
-            agent, warming = self._nursery.build(info.type)
-        except Exception as error:  # noqa: BLE001 - the agent's own code may raise anything
-            self._failed_to_start(agent_id, error)
-            return None
-        self._agents.restarted(info.id & 0xFFFFFF)
-        self._metrics.add(Counter.RESTARTED)
-        self._say("restarted", agent_id)
-        return self._host(agent, agent_id, warming)
-
-    def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Run a coroutine as a task; where the interpreter can, begin it at once."""
-        if _EAGER:
-            task = asyncio.Task(coroutine, loop=self._loop, eager_start=True)  # type: ignore[call-arg]  # 3.12
-            if task.done():
-                return
-        else:
-            task = self._loop.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        return self._back(agent_id, info.type)
 
     # --- agents begin and end
 
@@ -106,7 +71,7 @@ class Lodging:
         agent_id = message.receiver
         if operation == Operation.START:
             with message.payload as payload, payload.cast("Q") as ids:
-                self.start_all(ids.tolist())
+                self.start_all(ids.tolist(), message.redelivered)
             message.release()
         elif operation == Operation.WARM:
             # What can't be read, the endpoint reports; the count is believed up to all records.
@@ -118,6 +83,10 @@ class Lodging:
             answer_roll(self._endpoint, message, self._seated)
         elif operation in (Operation.STOP, Operation.STOP_NOW):
             self._told_to_stop(agent_id, message, now=operation == Operation.STOP_NOW)
+        elif operation == Operation.FAIL:
+            reason = bytes(message.payload).decode("utf-8", "replace")
+            message.release()
+            self.fail(agent_id, reason or "another process said so")
         else:
             log.warning("control message with operation %d", operation)
             message.release()
@@ -126,33 +95,56 @@ class Lodging:
         """The agent with an id, where it lives here; built now, if need be."""
         return self._hosted.get(agent_id) or self._restore(agent_id)
 
-    def start_all(self, ids: Iterable[int]) -> None:
-        """Host those of the agents whose records are STARTING."""
+    def start_all(self, ids: Iterable[int], repeated: bool = False) -> None:
+        """Host those of the agents whose records are STARTING; repeated: a death came between."""
         hosted, look = self._hosted, self._agents.look
         for agent_id in ids:
             if agent_id not in hosted:
                 info = look(agent_id)
                 if info is not None and info.state == STARTING:
-                    self._start(agent_id, info.type)
+                    self._start(agent_id, info.type, repeated)
 
-    def _start(self, agent_id: int, number: int) -> Hosted | None:
+    def _start(self, agent_id: int, number: int, repeated: bool = False) -> Hosted | None:
         """Host an agent whose record is STARTING; its first messages wait for its on_start."""
+        if repeated:  # what killed its worker may have been its start
+            policy = self._nursery.policy(number)
+            if self._relapsed(agent_id, policy) > policy.intensity:
+                self._end(agent_id, None, "failed", exceeded("its worker died", policy))
+                return None
         agent, warming = self._nursery.take(agent_id), None
         if agent is None:
             try:
                 agent, warming = self._nursery.build(number)
-            except Exception as error:  # noqa: BLE001 - the agent's own code may raise anything
-                self._failed_to_start(agent_id, error)
+            except Exception as error:
+                log.error("agent %#x could not be started", agent_id, exc_info=error)
+                self._end(agent_id, None, "failed", text_of(error))
                 return None
-        return self._host(agent, agent_id, warming)
+        return self._host(agent, agent_id, warming, number, repeated)
 
-    def _host(self, agent: Agent, agent_id: int, warming: Any = None) -> Hosted | None:
-        """Let it live here. An `on_start` that does not wait is done when this returns: what its
-        spawner publishes afterwards finds its subscriptions."""
-        hosted = Hosted(agent, agent_id)
-        agent.id = agent_id
-        agent.context = self._context(agent_id)
-        self._hosted[agent_id] = hosted
+    def _host(
+        self, agent: Agent, agent_id: int, warming: Any, number: int, again: bool = False
+    ) -> Hosted | None:
+        hosted = self._seat(agent, agent_id, number)
+        self._furnish(hosted, agent)
+        self._open(hosted, warming, number if again else None, again)
+        return self._hosted.get(agent_id)
+
+    def _furnish(self, hosted: Hosted, agent: Agent) -> None:
+        hosted.agent = agent
+        agent.id = hosted.id
+        agent.context = self._context(hosted.id)
+        when = agent.state_saved
+        if when is None:
+            return
+        if when == "message":
+            save_after_messages(agent)
+        elif isinstance(when, int | float):
+            self.timer(hosted.id, when, lambda: agent.state.save(), again=True)
+
+    def _open(self, hosted: Hosted, warming: Any, number: int | None, settle: bool) -> None:
+        """An `on_start` that does not wait is done when this returns: what its spawner publishes
+        afterwards finds its subscriptions."""
+        agent = hosted.agent
         waits_for: Awaitable[Any] | None = None
         if warming is not None and inspect.isawaitable(warming):
             waits_for = _in_turn(warming, agent)
@@ -160,42 +152,58 @@ class Lodging:
             try:
                 started = agent.on_start()
             except Exception as error:  # noqa: BLE001 - the agent's own code may raise anything
-                del self._hosted[agent_id]
-                self._failed_to_start(agent_id, error)
-                return None
+                self._not_started(hosted, error, number)
+                return
             if inspect.isawaitable(started):
                 waits_for = started
         if waits_for is None:
-            self._agents.move(agent_id, STARTING, ACTIVE)
-            return hosted
+            self._agents.move(hosted.id, STARTING, ACTIVE)
+            if settle:
+                self._agents.settled(hosted.slot)
+            return
         hosted.busy = True
-        self._run(self._begin_agent(hosted, waits_for))
-        return hosted
+        self._run(self._begin_agent(hosted, waits_for, number, settle))
 
-    async def _begin_agent(self, hosted: Hosted, waits_for: Awaitable[Any]) -> None:
+    async def _begin_agent(
+        self, hosted: Hosted, waits_for: Awaitable[Any], number: int | None, settle: bool
+    ) -> None:
         try:
             await waits_for
         except Exception as error:  # noqa: BLE001 - the agent's own code may raise anything
-            self._hosted.pop(hosted.id, None)
-            self._failed_to_start(hosted.id, error)
-            for message in hosted.mailbox or ():
-                self._system.bus.dead_letter(message, Reason.AGENT_GONE)
+            self._not_started(hosted, error, number)
             return
         self._agents.move(hosted.id, STARTING, ACTIVE)
+        if settle:
+            self._agents.settled(hosted.slot)
         hosted.busy = False
         self._work(hosted, self._next(hosted))
 
-    def _failed_to_start(self, agent_id: int, error: Exception) -> None:
-        log.error("agent %#x could not be started", agent_id, exc_info=error)
-        for state in (STARTING, ACTIVE, BUILDING):
-            if self._agents.move(agent_id, state, FAILED) == OK:
-                break
-        if self._agents.move(agent_id, FAILED, FREE) == OK:
-            self._metrics.add(Counter.TERMINATED)
-            self._say("failed", agent_id, error=f"{type(error).__name__}: {error}")
+    def _not_started(self, hosted: Hosted, error: Exception, number: int | None) -> None:
+        """Its on_start raised: a first one is the end, another one for its type's policy."""
+        log.error("agent %#x could not be started", hosted.id, exc_info=error)
+        if number is not None:
+            self._fell(hosted, text_of(error), number)
+        else:
+            self._hosted.pop(hosted.id, None)
+            self._end(hosted.id, hosted, "failed", text_of(error))
 
-    def _say(self, what: str, agent_id: int, **more: str) -> None:
-        self._system.bus.say(f"agent.{what}", {"agent": agent_id, **more})
+    def open_state(self, agent_id: int) -> State:
+        """What an agent kept."""
+        card = self._cards.read(agent_id)
+        return State(self._endpoint.table, agent_id, card.name if card is not None else "")
+
+    def timer(self, agent_id: int, seconds: float, call: Callable[[], Any], again: bool) -> Timer:
+        """A timer of an agent; it ends with the agent's object."""
+        hosted = self._hosted.get(agent_id)
+        if hosted is None:
+            raise AgentGone(f"agent {agent_id:#x} has ended, and has no timers any more")
+        if hosted.timers is None:
+            hosted.timers = set()
+        return Timer(hosted.timers, lambda due: self._due(hosted, due), seconds, call, again)
+
+    def _due(self, hosted: Hosted, due: Due) -> None:
+        """The time of a timer has come: its call takes its turn."""
+        raise NotImplementedError
 
     def _told_to_stop(self, agent_id: int, message: Message, *, now: bool) -> None:
         hosted = self._seated(agent_id)
@@ -211,44 +219,18 @@ class Lodging:
         if now:
             waiting, hosted.mailbox = hosted.mailbox, None
             for letter in waiting or ():
-                self._system.bus.dead_letter(letter, Reason.AGENT_STOPPED)
-        if not hosted.busy and not hosted.mailbox:
-            self._run(self._stop(hosted))
+                if not isinstance(letter, Due):
+                    self._system.bus.dead_letter(letter, Reason.AGENT_STOPPED)
+        self._rest(hosted)
 
     async def _stop(self, hosted: Hosted) -> None:
-        """The agent's end: on_stop, subscriptions, record."""
+        """The agent's end: on_stop, then all that was its, then its record."""
         hosted.stopping = False
         if self._hosted.pop(hosted.id, None) is None:
             return
         hosted.busy = True
-        try:
-            if is_overridden(hosted.agent, "on_stop"):
-                stopped = hosted.agent.on_stop()
-                if inspect.isawaitable(stopped):
-                    await stopped
-        except Exception as error:  # its own code may raise anything; it ends all the same
-            log.error("on_stop of agent %#x failed", hosted.id, exc_info=error)
-        for subscription in hosted.subscriptions or ():
-            subscription.close()
-        if self._agents.move(hosted.id, DRAINING, FREE) == OK:
-            self._metrics.add(Counter.TERMINATED)
-            self._say("terminated", hosted.id)
-        for marker in hosted.markers or ():
-            self._confirm(marker)
-
-    def _confirm(self, marker: Message) -> None:
-        if marker.reply_queue:
-            self._endpoint.post(
-                marker.reply_queue - 1,
-                REPLY_LANE,
-                b"",
-                int(Kind.REPLY),
-                0,
-                0,
-                0,
-                marker.correlation,
-            )
-        marker.release()
+        await self._farewell(hosted)
+        self._end(hosted.id, hosted, "stopped", "terminated" if hosted.markers else "ended")
 
     # --- all of them
 
@@ -265,7 +247,8 @@ class Lodging:
                 # Its object died with the last process.
                 self._run(self._nursery.warm_again(info.id, info.type))
             elif info.state in (ACTIVE, STARTING, DRAINING) and info.id not in self._hosted:
-                restored += self._restore(info.id) is not None
+                before = info.spawned_ns < self._began_ns
+                restored += self._restore(info.id, before) is not None
         self.sweep()
         return restored
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from ultrafast.agents.agent import Agent
 from ultrafast.agents.registry import AgentType, load
+from ultrafast.agents.restarts import Restart
 from ultrafast.bus.endpoint import Endpoint
 from ultrafast.core import now_ns
 from ultrafast.core._agents import BUILDING, FREE, STARTING, WARM
@@ -46,6 +47,21 @@ class Nursery:
         number = self._agents.type(kind.name, True)
         assert number is not None
         self._types[number] = (kind, cls)
+
+    def policy(self, number: int) -> Restart:
+        """What is done when an agent of a type failed."""
+        found = self._types.get(number)
+        return found[0].restart if found is not None else Restart()
+
+    def concurrency(self, number: int) -> int:
+        """Messages that an agent of a type handles at a time."""
+        return self._types[number][0].concurrency if number in self._types else 1
+
+    def empty(self, number: int) -> Agent:
+        """An object that stands in for an agent of a type until it can be built."""
+        agent = Agent()
+        agent.type = self._types[number][0].name if number in self._types else str(number)
+        return agent
 
     def build(self, number: int) -> tuple[Agent, Any]:
         """A new agent, and what its on_warm gave: None, or something to wait for."""

@@ -15,6 +15,7 @@ import cloudpickle  # type: ignore[import-untyped]  # it ships no types
 import msgspec
 
 from ultrafast.agents.agent import Agent
+from ultrafast.agents.restarts import Restart
 from ultrafast.errors import InvalidArgument, WorkerFailed
 
 __all__ = ["AgentType", "Delivery", "check_type", "describe", "load", "redelivery_limit"]
@@ -37,6 +38,12 @@ class AgentType(msgspec.Struct, frozen=True, kw_only=True):
         Messages that may wait for one agent of the type.
     max_redeliveries : int, optional
         How often a message may come again after its worker's death; the Config's when None.
+    restart : Restart
+        What is done when one of its agents failed.
+    concurrency : int
+        Messages that one agent handles at a time.
+    max_agents : int, optional
+        Agents of the type alive at a time.
     """
 
     name: str
@@ -44,6 +51,9 @@ class AgentType(msgspec.Struct, frozen=True, kw_only=True):
     data: bytes
     mailbox_capacity: int
     max_redeliveries: int | None = None
+    restart: Restart = Restart()
+    concurrency: int = 1
+    max_agents: int | None = None
 
 
 def redelivery_limit(delivery: Delivery, max_redeliveries: int | None) -> int | None:
@@ -80,12 +90,7 @@ def check_type(name: str, cls: Any) -> None:
 
 
 def describe(
-    name: str,
-    cls: type[Agent],
-    *,
-    mailbox_capacity: int,
-    max_redeliveries: int | None = None,
-    by_value: bool = False,
+    name: str, cls: type[Agent], *, by_value: bool = False, mailbox_capacity: int, **options: Any
 ) -> AgentType:
     """How to tell a worker about a class.
 
@@ -93,22 +98,29 @@ def describe(
     ----------
     by_value : bool
         Pickle it even if it has a name: the worker could not import it.
+    mailbox_capacity, options
+        Fields of `AgentType`.
+
+    Raises
+    ------
+    InvalidArgument
+        One of them is out of range.
     """
+    for option, low in {"concurrency": 1, "max_agents": 0}.items():
+        number = options.get(option)
+        if number is not None and not low <= number <= 1_000_000:
+            raise InvalidArgument(f"{option} is {number}; allowed is {low} to 1,000,000")
     module, qualname = cls.__module__, cls.__qualname__
     if not by_value and module != "__main__" and _find(sys.modules.get(module), qualname) is cls:
-        return AgentType(
-            name=name,
-            how="name",
-            data=f"{module}:{qualname}".encode(),
-            mailbox_capacity=mailbox_capacity,
-            max_redeliveries=max_redeliveries,
-        )
+        how, data = "name", f"{module}:{qualname}".encode()
+    else:
+        how, data = "value", _pickled(name, cls)
     return AgentType(
         name=name,
-        how="value",
-        data=_pickled(name, cls),
+        how=how,  # type: ignore[arg-type]  # one of the two
+        data=data,
         mailbox_capacity=mailbox_capacity,
-        max_redeliveries=max_redeliveries,
+        **options,
     )
 
 

@@ -14,18 +14,28 @@ from array import array
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from ultrafast.agents.registry import AgentType
 from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.wire import CONTROL_LANE, LANES, Kind, Operation, lane_of
 from ultrafast.core import now_ns
 from ultrafast.core._agents import ACTIVE, DRAINING, STARTING, STOPPED
 from ultrafast.core._status import OK, STALE
-from ultrafast.errors import AgentTypeUnknown, NoAgentSlot, QueueFull, WorkerFailed
+from ultrafast.errors import (
+    AgentGone,
+    AgentTypeFull,
+    AgentTypeUnknown,
+    NoAgentSlot,
+    QueueFull,
+    StoreFull,
+    WorkerFailed,
+)
 from ultrafast.metric_names import Counter, Histogram
 
 __all__ = ["HOSTS", "Spawner", "inbox_name"]
 
 # The queue names of processes that host agents.
 HOSTS: Final = "host-"
+_SPACE: Final = "ultrafast.bus"
 _ADMISSION_S: Final = 5.0
 _RETRY_S: Final = 0.001
 # Agents spawned between two turns of the loop, and those that one message names.
@@ -62,6 +72,8 @@ class Spawner:
         self._capacity = mailbox_capacity
         self._max_agents = max_agents
         self.limits: dict[str, int] = {}
+        # Agents of a type at most, where its registration says so.
+        self.most: dict[str, int] = {}
         self.say: Callable[[str, Any], None] = _nobody
         self._types: dict[str, int] = {}
         self._count = hosts
@@ -85,15 +97,61 @@ class Spawner:
                     f"agent type {name!r} is not registered; call register({name!r}, YourAgent)"
                 )
             self._types[name] = number
+            most = self._endpoint.table.get(_SPACE, f"most-{name}")
+            if isinstance(most, int):
+                self.most[name] = most
         return number
 
-    async def spawn(self, name: str, priority: str | int) -> int:
-        """One agent; see `SystemContext.spawn_agent`."""
+    def learn(self, kind: AgentType) -> None:
+        """Hold to what a type's registration says."""
+        self.limits[kind.name] = kind.mailbox_capacity
+        if kind.max_agents is None:
+            self.most.pop(kind.name, None)
+        else:
+            self.most[kind.name] = kind.max_agents
+
+    def publish(self, kind: AgentType) -> None:
+        """Have every process hold to the `max_agents` of a type; `StoreFull` without room."""
+        table, key = self._endpoint.table, f"most-{kind.name}"
+        if kind.max_agents is None:
+            table.delete(_SPACE, key)
+        elif not table.set(_SPACE, key, kind.max_agents):
+            raise StoreFull(f"no room in the store for max_agents of type {kind.name!r}")
+        self.learn(kind)
+
+    async def spawn(
+        self,
+        name: str,
+        priority: str | int,
+        parent: int = 0,
+        beside: int | None = None,
+        prepare: Callable[[int], None] | None = None,
+    ) -> int:
+        """One agent; see `SystemContext.spawn_agent`.
+
+        Parameters
+        ----------
+        parent : int
+            The agent that spawns it, or 0.
+        beside : int, optional
+            An agent whose worker is to have it, too.
+        prepare : callable, optional
+            Called with the id before its worker is told; what it raises ends the spawn.
+        """
         started = now_ns()
         number = self._types.get(name)
         if number is None:
             number = self.type_of(name)
-        agent_id, worker, warm = self._claim(number, name, lane_of(priority), started)
+        lane = lane_of(priority)
+        agent_id, worker, warm = self._claim(number, name, lane, started, parent, beside)
+        if self.most:
+            self._count_type(number, name, (agent_id,))
+        if prepare is not None:
+            try:
+                prepare(agent_id)
+            except BaseException:
+                self._agents.move(agent_id, STARTING, STOPPED)
+                raise
         self._metrics.add(Counter.SPAWNED)
         # Its host is told at the loop's next turn, of all that were spawned in this one: a message
         # that comes to an agent before that starts it as well.
@@ -114,13 +172,20 @@ class Spawner:
         if self._begun:
             self._outside(self._tell)
 
-    async def spawn_many(self, name: str, n: int, priority: str | int) -> list[int]:
+    async def spawn_many(
+        self, name: str, n: int, priority: str | int, parent: int = 0, beside: int | None = None
+    ) -> list[int]:
         """Many agents; see `SystemContext.spawn_agents`."""
         number = self.type_of(name)
         lane = lane_of(priority)
+        if self.most:
+            self._count_type(number, name, (), n)
         ids: list[int] = []
         while len(ids) < n:
-            batches = self._claim_many(number, name, lane, min(_BATCH, n - len(ids)))
+            part = min(_BATCH, n - len(ids))
+            batches = self._claim_many(number, name, lane, part, parent, beside)
+            if self.most:
+                self._count_type(number, name, itertools.chain(*batches.values()))
             self._metrics.add(Counter.SPAWNED, sum(map(len, batches.values())))
             for worker, batch in batches.items():
                 self._outside(self._start, worker, batch)
@@ -259,37 +324,67 @@ class Spawner:
 
     # --- claiming
 
-    def _claim(self, number: int, name: str, lane: int, started: int) -> tuple[int, int, bool]:
+    def _claim(
+        self, number: int, name: str, lane: int, started: int, parent: int, beside: int | None
+    ) -> tuple[int, int, bool]:
         """An id in state STARTING, the queue of its host, and whether it was warm."""
-        claimed = self._agents.claim(number, lane, 0, started)
-        if claimed is not None:
-            return claimed[0], claimed[1], True
+        if beside is None:
+            claimed = self._agents.claim(number, lane, parent, started)
+            if claimed is not None:
+                return claimed[0], claimed[1], True
         if self.alive() >= self._max_agents:
             raise self._full()
-        worker = self.next_host()
+        worker = self.next_host() if beside is None else self._host_of(beside)
         limit = self.limits.get(name, self._capacity)
         try:
-            agent_id = self._agents.new(number, worker, lane, STARTING, limit, 0, started)
+            agent_id = self._agents.new(number, worker, lane, STARTING, limit, parent, started)
         except NoAgentSlot:
             raise self._full() from None
         return agent_id, worker, False
 
-    def _claim_many(self, number: int, name: str, lane: int, n: int) -> dict[int, array[int]]:
+    def _claim_many(
+        self, number: int, name: str, lane: int, n: int, parent: int, beside: int | None
+    ) -> dict[int, array[int]]:
         """Ids in state STARTING, `n` or fewer, by the queues of their hosts."""
         now = now_ns()
-        found = self._agents.claim_many(number, lane, 0, now, n)
+        found: dict[int, array[int]] = {}
+        if beside is None:
+            found = self._agents.claim_many(number, lane, parent, now, n)
+            hosts = len(self._known_hosts())
+        else:
+            hosts = 1
         claimed = sum(map(len, found.values()))
         left = min(n - claimed, self._max_agents - self.alive() - claimed)
         limit = self.limits.get(name, self._capacity)
-        hosts = len(self._known_hosts())
         for each in range(min(hosts, max(0, left))):
-            worker = self.next_host()
+            worker = self.next_host() if beside is None else self._host_of(beside)
             share = left // hosts + (each < left % hosts)
-            made = self._agents.new_many(number, worker, lane, STARTING, limit, 0, now, share)
+            made = self._agents.new_many(number, worker, lane, STARTING, limit, parent, now, share)
             found.setdefault(worker, array("Q")).extend(made)
         if not any(found.values()):
             raise self._full()
         return found
+
+    def _host_of(self, agent_id: int) -> int:
+        info = self._agents.look(agent_id)
+        if info is None:
+            raise AgentGone(f"agent {agent_id:#x}, beside which one was to be spawned, is gone")
+        return info.worker
+
+    def _count_type(self, number: int, name: str, ids: Iterable[int], more: int = 0) -> None:
+        """Give a claim back that is too much of its type: counted afterwards, so that processes
+        which claim at the same time may both be refused, but never both be let through."""
+        most = self.most.get(name)
+        if most is None:
+            return
+        alive = int(self._agents.tally()[number, [STARTING, ACTIVE, DRAINING]].sum())
+        if alive + more > most:
+            refused = [self._agents.move(each, STARTING, STOPPED) for each in ids]
+            raise AgentTypeFull(
+                f"{alive - len(refused)} agents of type {name!r} are alive, "
+                f"{len(refused) + more} more were asked for, and its max_agents is {most}; "
+                "terminate some, or register the type with more"
+            )
 
     def _full(self) -> NoAgentSlot:
         return NoAgentSlot(

@@ -30,7 +30,7 @@ from ultrafast.agents.control import (
     Shutdown,
 )
 from ultrafast.agents.host import AgentHost
-from ultrafast.agents.spawner import inbox_name
+from ultrafast.agents.spawner import Spawner, inbox_name
 from ultrafast.core import Region, now_ns
 from ultrafast.core._region import ROLE_WORKER
 from ultrafast.core.leftovers import remove_leftovers
@@ -78,10 +78,8 @@ class _Worker:
             self._config.max_redeliveries,
         )
         for kind in self._hello.types:
-            self._told(Register(kind=kind), host, parts.spawner.limits)
-        threading.Thread(
-            target=self._listen, args=(loop, host, parts.spawner.limits), daemon=True
-        ).start()
+            self._told(Register(kind=kind), host, parts.spawner)
+        threading.Thread(target=self._listen, args=(loop, host, parts.spawner), daemon=True).start()
         watch = LoopWatch(
             self._config.blocking_warning_ms,
             parts.endpoint.metrics,
@@ -111,24 +109,22 @@ class _Worker:
         if not self._end.done():
             self._end.set_result(timeout_s)
 
-    def _listen(
-        self, loop: asyncio.AbstractEventLoop, host: AgentHost, limits: dict[str, int]
-    ) -> None:
+    def _listen(self, loop: asyncio.AbstractEventLoop, host: AgentHost, spawner: Spawner) -> None:
         """In a thread: the manager's end must be noticed while a handler blocks the loop."""
         while (frame := self._pipe.receive()) is not None:
-            loop.call_soon_threadsafe(self._told, frame, host, limits)
+            loop.call_soon_threadsafe(self._told, frame, host, spawner)
         self._manager_lives = False
         loop.call_soon_threadsafe(self._finish, 0.0)
         threading.Event().wait(_ORPHANED_S)
         # The loop is stuck in a handler. What this process leaves, the next start removes.
         os._exit(1)
 
-    def _told(self, frame: Frame, host: AgentHost, limits: dict[str, int]) -> None:
+    def _told(self, frame: Frame, host: AgentHost, spawner: Spawner) -> None:
         if isinstance(frame, Register):
             error = None
             try:
                 host.register(frame.kind)
-                limits[frame.kind.name] = frame.kind.mailbox_capacity
+                spawner.learn(frame.kind)
             except UltrafastError as failure:
                 error = str(failure)
             self._pipe.send(Registered(name=frame.kind.name, error=error))

@@ -46,6 +46,7 @@ class Kind(IntEnum):
     EVENT = 7
     WORK = 8
     LETTER = 9
+    ENDED = 10
 
 
 class Operation(IntEnum):
@@ -56,6 +57,7 @@ class Operation(IntEnum):
     STOP_NOW = 3
     WARM = 4
     ROLL = 5
+    FAIL = 6
 
 
 class Reason(IntEnum):

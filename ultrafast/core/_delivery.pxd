@@ -15,10 +15,20 @@ cdef enum Ran:
 cdef uint64_t monotonic_ns() noexcept nogil
 
 cdef class Seat:
-    cdef readonly object agent         # has `on_message`
+    cdef public object agent           # has `on_message`; its host gives it another after a failure
     cdef readonly uint64_t id
     cdef readonly uint32_t slot        # of its record
     cdef public bint busy              # not now: whoever else gets messages decides
+    # What its host keeps here, and the door never reads: in fields, so that nothing is to be set
+    # when somebody sits down.
+    cdef public bint stopping
+    cdef public uint32_t running
+    cdef public uint32_t limit
+    cdef public object mailbox
+    cdef public object markers
+    cdef public object subscriptions
+    cdef public object timers
+    cdef public object fallen
 
 cdef class Incoming:
     cdef Message _message

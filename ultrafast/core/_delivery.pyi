@@ -12,10 +12,17 @@ from ultrafast.core._region import Region
 from ultrafast.core._requests import Requests
 
 class Seat:
+    agent: Any
     busy: bool
+    stopping: bool
+    running: int
+    limit: int
+    mailbox: Any
+    markers: Any
+    subscriptions: Any
+    timers: Any
+    fallen: Any
     def __init__(self, agent: Any, id: int) -> None: ...
-    @property
-    def agent(self) -> Any: ...
     @property
     def id(self) -> int: ...
     @property

@@ -1,0 +1,209 @@
+"""`Population`: the agents of a system, spawned, found, watched and ended from any process.
+
+Stands on the spawner, the cards and the bus. Hosts no agent.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
+
+from ultrafast.agents.cards import Cards
+from ultrafast.agents.monitors import Monitor, Watch
+from ultrafast.agents.rollcall import call_roll
+from ultrafast.agents.spawner import Spawner
+from ultrafast.agents.state import forget_state as delete_state
+from ultrafast.bus.bus import UltraFastCommunicationBus
+from ultrafast.bus.endpoint import Endpoint
+
+__all__ = ["Population"]
+
+
+class Population:
+    """Agents, by id, by name and by group.
+
+    Parameters
+    ----------
+    endpoint : Endpoint
+        This process's.
+    bus, spawner
+        Built on it.
+    """
+
+    def __init__(
+        self, endpoint: Endpoint, bus: UltraFastCommunicationBus, spawner: Spawner
+    ) -> None:
+        self._endpoint = endpoint
+        self.bus = bus
+        self._spawner = spawner
+        self.cards = Cards(endpoint.table, endpoint.agents)
+        self._watch = Watch(endpoint, self.cards)
+        self._turn = itertools.count(endpoint.region.slot)
+
+    def host_here(self, start: Callable[[Iterable[int]], object]) -> None:
+        """Say who starts the agents that are spawned into this process."""
+        self._spawner.here = start
+
+    def spawn_agent(
+        self,
+        agent_type: str,
+        *,
+        priority: str | int = "normal",
+        name: str | None = None,
+        affinity: int | None = None,
+        groups: Iterable[str] = (),
+        parent: int = 0,
+    ) -> Coroutine[Any, Any, int]:
+        """Spawn an agent: a warm one if there is one, a cold one otherwise.
+
+        Parameters
+        ----------
+        agent_type : str
+        priority : str or int
+            Of the agent; messages carry their own.
+        name : str, optional
+            `lookup` finds it by this name, in every process, until it ends.
+        affinity : int, optional
+            An agent whose worker is to have it, too; it is then built cold.
+        groups : iterable of str
+            Groups that it is a member of from the beginning.
+        parent : int
+            The agent that spawns it, to which its failure may be escalated; 0 is none.
+
+        Returns
+        -------
+        int
+            Its id, valid at once: messages sent to it are delivered after its `on_start`.
+
+        Raises
+        ------
+        AgentTypeUnknown
+            Nobody registered the type.
+        NoAgentSlot, AgentTypeFull
+            `max_concurrent_agents`, or `max_agents` of the type, are alive.
+        NameTaken
+            A living agent has the name.
+        AgentGone
+            The agent of `affinity` is no more.
+        QueueFull
+            The worker's queue took no more within five seconds.
+        """
+        if name is None and groups == ():
+            return self._spawner.spawn(agent_type, priority, parent, affinity)
+        member_of = tuple(groups)
+
+        def prepare(agent_id: int) -> None:
+            try:
+                if name is not None:
+                    self.cards.claim(name, agent_id)
+                for group in member_of:
+                    self.cards.join(group, agent_id)
+            except BaseException:
+                self.cards.drop(agent_id)
+                raise
+
+        return self._spawner.spawn(agent_type, priority, parent, affinity, prepare)
+
+    async def spawn_agents(
+        self,
+        agent_type: str,
+        n: int,
+        *,
+        priority: str | int = "normal",
+        affinity: int | None = None,
+        parent: int = 0,
+    ) -> list[int]:
+        """Spawn `n` agents of a type; as `spawn_agent`, in batches."""
+        return await self._spawner.spawn_many(agent_type, n, priority, parent, affinity)
+
+    async def terminate_agent(
+        self,
+        agent_id: int,
+        *,
+        drain: bool = True,
+        timeout_s: float = 30.0,
+        forget_state: bool = False,
+    ) -> bool:
+        """Stop an agent: whether it was alive. All that was its is given back.
+
+        Parameters
+        ----------
+        drain : bool
+            Handle the messages that it has first; otherwise they become dead letters.
+        timeout_s : float
+            How long to wait for it to have stopped; then `TimeoutError`, and it goes on stopping.
+        forget_state : bool
+            Delete the `state` of an agent with a name as well; that of others goes with them.
+        """
+        card = self.cards.read(agent_id) if forget_state else None
+        stopped = await self._spawner.terminate(agent_id, drain, timeout_s)
+        if card is not None and card.name:
+            delete_state(self._endpoint.table, agent_id, card.name)
+        return stopped
+
+    async def ping_agents(
+        self, agent_ids: Iterable[int] | None = None, *, timeout_s: float = 10.0
+    ) -> int:
+        """Ask each agent for a sign of life: how many answered in time.
+
+        The answer comes from the agent's worker: at once where the agent is free, through its
+        mailbox where it is busy. All live agents are asked when no ids are given.
+        """
+        return await call_roll(self._endpoint, self.bus, agent_ids, timeout_s)
+
+    # --- names and groups
+
+    def lookup(self, name: str) -> int | None:
+        """The living agent with a name; None if there is none."""
+        return self.cards.lookup(name)
+
+    def join(self, group: str, agent_id: int) -> None:
+        """Make an agent a member of a group, until it leaves or ends.
+
+        Raises
+        ------
+        AgentGone
+            It does not live.
+        StoreFull
+            There is no room to write it down.
+        """
+        self.cards.join(group, agent_id)
+
+    def leave(self, group: str, agent_id: int) -> None:
+        """Make an agent a member no more; nothing happens if it is none."""
+        self.cards.leave(group, agent_id)
+
+    def members(self, group: str) -> list[int]:
+        """The living members of a group, in no order that means something."""
+        return self.cards.members(group)
+
+    def pick(self, group: str) -> int | None:
+        """One living member of a group, each in turn; None if there is none."""
+        members = self.cards.members(group)
+        return members[next(self._turn) % len(members)] if members else None
+
+    async def broadcast(
+        self, sender: int | None, group: str, body: Any, *, priority: str | int = "normal"
+    ) -> int:
+        """Send a message to every member of a group, the sender left out: how many accepted it."""
+        items = [(each, body) for each in self.cards.members(group) if each != sender]
+        return sum(self.bus.send_many_nowait(sender, items, priority=priority))
+
+    # --- watching
+
+    def monitor(self, agent_id: int) -> Monitor:
+        """Watch for the end of an agent. A restart is not its end.
+
+        Returns
+        -------
+        Monitor
+            Await it, or iterate over it: it gives one `AgentEnded`, however the agent ends, and
+            also if it had ended already.
+
+        Raises
+        ------
+        StoreFull
+            There is no room to write it down.
+        """
+        return self._watch.monitor(agent_id)
