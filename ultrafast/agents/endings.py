@@ -249,7 +249,7 @@ class Endings:
 
     def _seat(self, agent: Agent, agent_id: int, number: int) -> Hosted:
         hosted = self._hosted[agent_id] = Hosted(agent, agent_id)
-        hosted.limit = self._nursery.concurrency(number)
+        hosted.limit = self._nursery.concurrent.get(number, 1)
         return hosted
 
     def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:

@@ -124,8 +124,17 @@ class Lodging(Endings):
     def _host(
         self, agent: Agent, agent_id: int, warming: Any, number: int, again: bool = False
     ) -> Hosted | None:
-        hosted = self._seat(agent, agent_id, number)
-        self._furnish(hosted, agent)
+        # As `_seat`, `_furnish` and `_open` do it, in line: this is the way of every spawn.
+        hosted = self._hosted[agent_id] = Hosted(agent, agent_id)
+        if self._nursery.concurrent:
+            hosted.limit = self._nursery.concurrent.get(number, 1)
+        agent.id = agent_id
+        agent.context = self._context(agent_id)
+        if agent.state_saved is not None:
+            self._keep_state(hosted, agent)
+        if warming is None and not again and not is_overridden(agent, "on_start"):
+            self._agents.move(agent_id, STARTING, ACTIVE)
+            return hosted
         self._open(hosted, warming, number if again else None, again)
         return self._hosted.get(agent_id)
 
@@ -133,9 +142,11 @@ class Lodging(Endings):
         hosted.agent = agent
         agent.id = hosted.id
         agent.context = self._context(hosted.id)
+        if agent.state_saved is not None:
+            self._keep_state(hosted, agent)
+
+    def _keep_state(self, hosted: Hosted, agent: Agent) -> None:
         when = agent.state_saved
-        if when is None:
-            return
         if when == "message":
             save_after_messages(agent)
         elif isinstance(when, int | float):

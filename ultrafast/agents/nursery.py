@@ -40,6 +40,8 @@ class Nursery:
         self._index = endpoint.index
         self._types: dict[int, tuple[AgentType, type[Agent]]] = {}
         self._warm: dict[int, Agent] = {}
+        # Messages that an agent handles at a time, where its type says more than one.
+        self.concurrent: dict[int, int] = {}
 
     def learn(self, kind: AgentType) -> None:
         """Know a type from now on; `WorkerFailed` when its class can't be loaded here."""
@@ -47,15 +49,14 @@ class Nursery:
         number = self._agents.type(kind.name, True)
         assert number is not None
         self._types[number] = (kind, cls)
+        self.concurrent.pop(number, None)
+        if kind.concurrency > 1:
+            self.concurrent[number] = kind.concurrency
 
     def policy(self, number: int) -> Restart:
         """What is done when an agent of a type failed."""
         found = self._types.get(number)
         return found[0].restart if found is not None else Restart()
-
-    def concurrency(self, number: int) -> int:
-        """Messages that an agent of a type handles at a time."""
-        return self._types[number][0].concurrency if number in self._types else 1
 
     def empty(self, number: int) -> Agent:
         """An object that stands in for an agent of a type until it can be built."""
