@@ -78,8 +78,8 @@ class ManagerStatistics(msgspec.Struct, frozen=True, kw_only=True):
         Numbers of agents by type and state, from their records.
     pools : dict of str to PoolState
     workers : list of WorkerState
-    pids : list of int
-        The manager's and the workers'.
+    spares, pids : list of int
+        Processes that wait to take a dead worker's place; the manager, the workers and the spares.
     """
 
     name: str
@@ -88,6 +88,7 @@ class ManagerStatistics(msgspec.Struct, frozen=True, kw_only=True):
     agents: dict[str, dict[str, int]]
     pools: dict[str, PoolState]
     workers: list[WorkerState]
+    spares: list[int]
     pids: list[int]
 
 
@@ -427,7 +428,7 @@ class UltraFastAgentManager(SystemContext):
     # --- what is known about it
 
     def pids(self) -> list[int]:
-        """Process ids of the manager and its workers."""
+        """Process ids of the manager, its workers, and the spares."""
         workers = self._supervisor.pids() if self._supervisor is not None else []
         return [os.getpid(), *workers]
 
@@ -447,8 +448,7 @@ class UltraFastAgentManager(SystemContext):
 
     def statistics(self) -> ManagerStatistics:
         """Agents, pools, workers and the region, as they are now."""
-        assert self._region is not None
-        assert self._supervisor is not None
+        assert self._region is not None and self._supervisor is not None
         return ManagerStatistics(
             name=self.name,
             region_path=self.region_path,
@@ -456,6 +456,7 @@ class UltraFastAgentManager(SystemContext):
             agents=self._spawner.counts(),
             pools=self._pools.states(),
             workers=self._supervisor.states(),
+            spares=self._supervisor.spares(),
             pids=self.pids(),
         )
 

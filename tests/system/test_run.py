@@ -280,7 +280,7 @@ def test_a_worker_s_death_costs_a_job_nothing(tmp_path: Path, server: LoopbackSe
     try:
         wait_until_only_one_is_under_way(out, {"one"}, process, server)
         children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-        assert len(children) == 1, "the one worker"
+        assert len(children) in (1, 2), "the one worker, and perhaps a spare started after it"
         os.kill(int(children[0]), signal.SIGKILL)
         stdout, stderr = process.communicate(timeout=PATIENCE_S)
     finally:

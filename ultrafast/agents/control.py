@@ -22,6 +22,7 @@ __all__ = [
     "Frame",
     "Hello",
     "Pipe",
+    "Prepare",
     "Ready",
     "Register",
     "Registered",
@@ -38,6 +39,13 @@ class Hello(msgspec.Struct, frozen=True, tag=True):
     index: int
     path: str
     concurrency: int
+    sys_path: list[str]
+    types: list[AgentType]
+
+
+class Prepare(msgspec.Struct, frozen=True, tag=True):
+    """Manager to worker, before Hello: import what you will need, whoever you will be."""
+
     sys_path: list[str]
     types: list[AgentType]
 
@@ -80,7 +88,7 @@ class Blocked(msgspec.Struct, frozen=True, tag=True):
     blockage: Blockage
 
 
-Frame = Hello | Register | Shutdown | Ready | Registered | Failed | Blocked
+Frame = Prepare | Hello | Register | Shutdown | Ready | Registered | Failed | Blocked
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Frame] = msgspec.msgpack.Decoder(Frame)
 

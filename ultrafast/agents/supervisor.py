@@ -10,10 +10,8 @@ import asyncio
 import logging
 import os
 import signal
-import socket
 import subprocess
 import sys
-import weakref
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -32,6 +30,7 @@ from ultrafast.agents.control import (
     Shutdown,
 )
 from ultrafast.agents.registry import AgentType
+from ultrafast.agents.spares import Spares
 from ultrafast.agents.spawner import HOSTS
 from ultrafast.bus.bus import UltraFastCommunicationBus
 from ultrafast.bus.endpoint import Endpoint
@@ -53,18 +52,6 @@ _START_S: Final = 60.0
 _CHECK_S: Final = 0.5
 _STOP_GRACE_S: Final = 2.0
 _MAX_FAILED_STARTS: Final = 5
-
-# Manager's ends of pipes: a forked child must not keep them open, or workers would not notice that
-# the manager is gone.
-_pipes: weakref.WeakSet[Pipe] = weakref.WeakSet()
-
-
-def _close_pipes() -> None:
-    for pipe in list(_pipes):
-        pipe.close()
-
-
-os.register_at_fork(after_in_child=_close_pipes)
 
 
 class WorkerState(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,7 +142,7 @@ class Supervisor:
         self._config = config
         self._types = types
         self._by_value = by_value
-        self._environment = environment
+        self._spares = Spares(config.spare_workers if config.workers else 0, environment, types)
         self._on_event = on_event
         self._workers = [_Worker(index) for index in range(config.workers or 0)]
         # Who has yet to say that it knows a type: by the type's name, then the worker's index.
@@ -180,6 +167,7 @@ class Supervisor:
             self._launch(worker)
         await asyncio.gather(*(self._await_ready(worker) for worker in self._workers))
         self._keep(self._watch())
+        self._keep(self._spares.keep(self._all_well))
 
     async def register(self, kind: AgentType) -> None:
         """Tell every worker about a type and wait until all know it; by value, if need be."""
@@ -204,14 +192,23 @@ class Supervisor:
         ]
 
     def pids(self) -> list[int]:
-        """Process ids of the workers that run."""
-        return [w.process.pid for w in self._workers if w.process is not None]
+        """Process ids of the workers that run, then of the spares."""
+        running = [w.process.pid for w in self._workers if w.process is not None]
+        return running + self._spares.pids()
+
+    def spares(self) -> list[int]:
+        """Process ids of those that wait to take a worker's place."""
+        return self._spares.pids()
+
+    def _all_well(self) -> bool:
+        return all(worker.slot is not None for worker in self._workers)
 
     async def stop(self, timeout_s: float) -> None:
         """Stop every worker: by word, and two seconds after `timeout_s` by SIGKILL."""
         self._stopping = True
         for task in self._tasks:
             task.cancel()
+        self._spares.stop()
         running = [w for w in self._workers if w.process is not None]
         for worker in running:
             if worker.pipe is not None:
@@ -241,14 +238,12 @@ class Supervisor:
 
     def _launch(self, worker: _Worker) -> None:
         try:
-            ours, worker.process, worker.pidfd = self._spawn()
+            worker.pipe, worker.process, worker.pidfd = self._spares.take()
         except OSError as error:
             raise WorkerFailed(
                 f"worker {worker.index} of {len(self._workers)} could not be started: {error}"
                 f"{advice(error.errno)}"
             ) from error
-        worker.pipe = Pipe(ours)
-        _pipes.add(worker.pipe)
         worker.slot = None
         worker.error = None
         worker.blocked = None
@@ -265,30 +260,9 @@ class Supervisor:
                 types=list(self._types.values()),
             )
         )
-        ours.setblocking(False)
-        self._loop.add_reader(ours.fileno(), self._heard, worker, worker.pipe)
+        worker.pipe.socket.setblocking(False)
+        self._loop.add_reader(worker.pipe.socket.fileno(), self._heard, worker, worker.pipe)
         self._loop.add_reader(worker.pidfd, self._died, worker)
-
-    def _spawn(self) -> tuple[socket.socket, subprocess.Popen[bytes], int]:
-        """Start a worker's process: our end of its pipe, the process, and its pidfd."""
-        ours, theirs = socket.socketpair()
-        process = None
-        try:
-            process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "ultrafast.agents.worker", str(theirs.fileno())],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                env=self._environment,
-            )
-            return ours, process, os.pidfd_open(process.pid)
-        except OSError:
-            ours.close()
-            if process is not None:
-                process.kill()
-                process.wait()
-            raise
-        finally:
-            theirs.close()
 
     def _share(self, index: int) -> int:
         """This worker's part of `executor_concurrency`; the parts sum up to it, but none is 0."""

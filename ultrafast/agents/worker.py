@@ -7,6 +7,7 @@ agents, and ends when the manager says so or is gone. Stands on the host, the pi
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import signal
@@ -24,12 +25,14 @@ from ultrafast.agents.control import (
     Frame,
     Hello,
     Pipe,
+    Prepare,
     Ready,
     Register,
     Registered,
     Shutdown,
 )
 from ultrafast.agents.host import AgentHost
+from ultrafast.agents.registry import load
 from ultrafast.agents.spawner import Spawner, inbox_name
 from ultrafast.core import Region, now_ns
 from ultrafast.core._region import ROLE_WORKER
@@ -144,6 +147,9 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     pipe = Pipe(socket.socket(fileno=int(sys.argv[1])))
     hello = pipe.receive()
+    while isinstance(hello, Prepare):
+        _prepare(hello)
+        hello = pipe.receive()
     if not isinstance(hello, Hello):
         return 1
     sys.path[:] = hello.sys_path
@@ -154,6 +160,16 @@ def main() -> int:
         pipe.send(Failed(error=f"{type(error).__name__}: {error}"))
         return 1
     return 0
+
+
+def _prepare(frame: Prepare) -> None:
+    """Import what a worker will need; what can't be had now is complained of when it is needed."""
+    sys.path[:] = frame.sys_path
+    with contextlib.suppress(ImportError):
+        import uvloop  # noqa: F401 - whoever needs it finds it loaded
+    for kind in frame.types:
+        with contextlib.suppress(UltrafastError):
+            load(kind)
 
 
 async def _run(pipe: Pipe, hello: Hello) -> None:
