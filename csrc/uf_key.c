@@ -77,27 +77,39 @@ int uf_space_make(struct uf_space *space, uint64_t seed, const void *text, uint6
     return UF_OK;
 }
 
+int uf_key_begin(struct uf_key *key, const struct uf_space *space, const void *name,
+                 uint64_t name_bytes)
+{
+    if (UF_UNLIKELY(name_bytes > UF_KEY_BYTES_MAX - space->bytes)) {
+        return UF_INVALID;
+    }
+    /* Two chains, so that neither waits for the other: "ab", "c" is not "a", "bc". */
+    key->hash = mixed(space->hash, hash_of(space->seed, name, name_bytes) ^ 0x589965cc75374cc3ull);
+    key->words_count = (uint32_t)((space->bytes + name_bytes + 7) / 8);
+    key->space_bytes = (uint16_t)space->bytes;
+    key->key_bytes = (uint16_t)name_bytes;
+    return UF_OK;
+}
+
+void uf_key_end(struct uf_key *key, const struct uf_space *space, uint64_t *buffer,
+                const void *name)
+{
+    if (UF_LIKELY(key->words_count > 0)) {
+        buffer[key->words_count - 1] = 0;
+        copy_short((uint8_t *)buffer, space->text, space->bytes);
+        copy_short((uint8_t *)buffer + space->bytes, name, key->key_bytes);
+    }
+    key->words = buffer;
+}
+
 int uf_key_in(struct uf_key *key, const struct uf_space *space, uint64_t *buffer, const void *name,
               uint64_t name_bytes)
 {
-    uint64_t space_bytes = space->bytes;
-    if (UF_UNLIKELY(name_bytes > UF_KEY_BYTES_MAX - space_bytes)) {
-        return UF_INVALID;
+    int status = uf_key_begin(key, space, name, name_bytes);
+    if (UF_LIKELY(status == UF_OK)) {
+        uf_key_end(key, space, buffer, name);
     }
-    uint64_t bytes = space_bytes + name_bytes;
-    uint32_t count = (uint32_t)((bytes + 7) / 8);
-    /* Two chains, so that neither waits for the other: "ab", "c" is not "a", "bc". */
-    key->hash = mixed(space->hash, hash_of(space->seed, name, name_bytes) ^ 0x589965cc75374cc3ull);
-    if (UF_LIKELY(count > 0)) {
-        buffer[count - 1] = 0;
-        copy_short((uint8_t *)buffer, space->text, space_bytes);
-        copy_short((uint8_t *)buffer + space_bytes, name, name_bytes);
-    }
-    key->words = buffer;
-    key->words_count = count;
-    key->space_bytes = (uint16_t)space_bytes;
-    key->key_bytes = (uint16_t)name_bytes;
-    return UF_OK;
+    return status;
 }
 
 int uf_key_make(struct uf_key *key, uint64_t seed, uint64_t *buffer, const void *space,

@@ -35,7 +35,8 @@
  * PROOF      P1: `test_table_deaths`, `explore_table`, `explore_table_mend`,
  *            `steps_finds_reservation_never_emptied`, `steps_finds_replace_without_intent`,
  *            `steps_finds_extension_never_given_back`. P2: what a set said is stored stays so, `linear_finds_stamp_not_compared`,
- *            `linear_finds_replace_without_comparing`. P5: `test_table`,
+ *            `linear_finds_replace_without_comparing`. P5: `test_table`, `test_table_again`,
+ *            `linear_finds_kept_without_comparing_the_slot`,
  *            `linear_finds_read_without_a_second_look`, `linear_finds_miss_beside_a_replacement`,
  *            `steps_finds_freed_before_it_is_unlinked`. P8: `fuzz_table`,
  *            `fuzz_finds_length_of_a_value_believed`.
@@ -147,6 +148,12 @@ UF_API int uf_space_make(struct uf_space *space, uint64_t seed, const void *text
 UF_API int uf_key_in(struct uf_key *key, const struct uf_space *space, uint64_t *buffer,
                      const void *name, uint64_t name_bytes);
 
+/* uf_key_in in two steps: what its hash is, and what it is compared by. */
+UF_API int uf_key_begin(struct uf_key *key, const struct uf_space *space, const void *name,
+                        uint64_t name_bytes);
+UF_API void uf_key_end(struct uf_key *key, const struct uf_space *space, uint64_t *buffer,
+                       const void *name);
+
 /* Copy the value into out[0 .. room). OK with the entry's description; TOO_BIG (described, nothing
  * copied) when room is too small. now_ns: wall clock, an entry past its expiry is MISSING; 0: any. */
 UF_API int uf_table_get(const struct uf_table *table, const struct uf_key *key, uint64_t now_ns,
@@ -163,6 +170,12 @@ UF_API int uf_table_glance(const struct uf_table *table, const struct uf_key *ke
                            struct uf_found *found, struct uf_entry *entry);
 UF_API bool uf_table_fetch(const struct uf_table *table, const struct uf_found *found,
                            const struct uf_key *key, void *out, uint64_t bytes);
+/* Whether no entry can be that of a key with this hash: sure. False says nothing. */
+UF_API bool uf_table_lacks(const struct uf_table *table, uint64_t hash);
+/* Whether the entry that a fetch was of is still its key's, for those who keep what they read: wait-free, the
+ * slot's word and the owner word. A word names one version of one block, and stands in one slot from T2
+ * until it is taken out, so where it still stands nobody has written the key or taken it away. */
+UF_API bool uf_table_again(const struct uf_table *table, const struct uf_found *found);
 /* For those who have many keys at hand: bring the bucket of a hash near; then, once it is, the block. */
 UF_API void uf_table_near(const struct uf_table *table, uint64_t hash);
 UF_API void uf_table_nearer(const struct uf_table *table, uint64_t hash);

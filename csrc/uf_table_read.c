@@ -241,6 +241,26 @@ bool uf_table_fetch(const struct uf_table *table, const struct uf_found *found,
     return true;
 }
 
+bool uf_table_lacks(const struct uf_table *table, uint64_t hash)
+{
+    uint32_t bucket = uf_table_bucket(table, hash);
+    /* V6 <- V5. Acquire: the slots of valid bits are written. */
+    uint64_t head = atomic_load_explicit(&table->bucket[bucket].head, memory_order_acquire);
+    return uf_table_candidates(table, bucket, head, hash) == 0;
+}
+
+bool uf_table_again(const struct uf_table *table, const struct uf_found *found)
+{
+    /* V2. Acquire: the owner word is read after it. It has the version's other bits, and versions only grow,
+     * so the slot's word was of the same one. */
+    if (atomic_load_explicit(found->slot, memory_order_acquire) != found->word ||
+        UF_UNLIKELY(!uf_table_is_still(found))) {
+        return false;
+    }
+    uf_table_touch(table, found->value);
+    return true;
+}
+
 int uf_table_read(const struct uf_table *table, const struct uf_key *key, uint64_t now_ns,
                   uf_table_place *place, void *where, struct uf_entry *entry)
 {

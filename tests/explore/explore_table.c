@@ -4,7 +4,8 @@
 
 #include <unistd.h>
 
-static bool passed[SEATS]; /* a mark at which turns are given */
+static uint64_t again_ever; /* values that were kept and good, a bit each; over all executions */
+static bool passed[SEATS];  /* a mark at which turns are given */
 static struct {
     uint64_t marks[8];
     uint64_t number[UF_TABLE_SLOTS];
@@ -93,6 +94,27 @@ static void ask_miss_a(void)
     uint32_t done = atomic_load_explicit(told, memory_order_acquire);
     uint64_t value = get_as(me(), A);
     CHECK(value == 0 || (!done && value == 7));
+}
+/* What was kept of A is A still, or it was written since. */
+static void keep_a_ask_again(void)
+{
+    uint64_t data[2];
+    struct uf_found found;
+    struct uf_entry entry;
+    CHECK(!uf_table_lacks(&table[me()], key[A].hash));
+    CHECK_EQ(uf_table_glance(&table[me()], &key[A], &found, &entry), UF_OK);
+    if (entry.value_bytes > sizeof data ||
+        !uf_table_fetch(&table[me()], &found, &key[A], data, entry.value_bytes)) {
+        return;
+    }
+    uint32_t done = atomic_load_explicit(told, memory_order_acquire);
+    explore_settled(8, done, data[0]);
+    if (uf_table_again(&table[me()], &found)) {
+        CHECK(!done || data[0] == 1);
+        again_ever |= 1ull << data[0];
+    } else {
+        CHECK_EQ(data[0], 7);
+    }
 }
 /* B stays, so a walk sees it, once. */
 static void walk(void)
@@ -293,6 +315,11 @@ static void old_and_new(void)
     CHECK((values_read & 1ull << 7) != 0 && (values_read & 1ull << 1) != 0);
 }
 
+static void both_again(void)
+{
+    CHECK((again_ever & 1ull << 7) != 0 && (again_ever & 1ull << 1) != 0);
+}
+
 static const struct explore_check checks[] = {
     TABLE("table-insert-insert", 2300, setup_none, finish_1, .body = {set_a_1, set_a_2}),
     TABLE("table-new-new", 2300, setup_none, finish_one_wins, .body = {new_a_1, new_a_2}),
@@ -304,6 +331,8 @@ static const struct explore_check checks[] = {
     TABLE("table-replace-replace", 22000, setup_a, finish_1, .body = {set_a_1, set_a_2}),
     TABLE("table-replace-get", 1000, setup_a_tight, finish_1, .body = {set_a_1, get_a_surely},
           .after = old_and_new),
+    TABLE("table-replace-again", 1150, setup_a, finish_1, .body = {set_a_tell, keep_a_ask_again},
+          .after = both_again),
     TABLE("table-replace-replace-get", 4100, setup_a, finish_1,
           .body = {set_a_1, set_a_2, get_a_surely}, .usual = {2, 1}, .deep = {2, 2}),
     TABLE("table-reuse-same-key", 51000, setup_a_tight, finish_1,

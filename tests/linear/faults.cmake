@@ -96,6 +96,12 @@ elseif(NAME STREQUAL "entry_of_another_head")
 ]=] [=[                if (true) {
 ]=])
 
+elseif(NAME STREQUAL "kept_without_comparing_the_slot")
+    # What a reader keeps is good to it until the block is written, which is after the slot.
+    put([=[    if (atomic_load_explicit(found->slot, memory_order_acquire) != found->word ||
+        UF_UNLIKELY(!uf_table_is_still(found))) {]=]
+        [=[    if (UF_UNLIKELY(!uf_table_is_still(found)) != 0) {]=])
+
 elseif(NAME STREQUAL "insert_without_comparing_the_head")
     put([=[        if (atomic_compare_exchange_strong_explicit(
                 &table->bucket[found->bucket].head, &head,

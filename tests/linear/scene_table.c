@@ -128,11 +128,57 @@ static uint64_t read_value(const uint64_t *words, uint64_t bytes)
                                                                                        : TORN;
 }
 
+static bool keeps; /* this process: every other one does */
+
+/* What this process read of a key last, good while nobody writes it. */
+static struct kept {
+    struct uf_found found;
+    uint64_t stamp;
+    uint64_t value;
+    bool is;
+} kept[KEYS];
+
+static int get_and_keep(const struct uf_table *table, uint32_t key, struct kept *one)
+{
+    uint64_t words[WORDS + 2] = {0};
+    struct uf_entry entry;
+    if (one->is && uf_table_again(table, &one->found)) {
+        return UF_OK;
+    }
+    one->is = false;
+    if (uf_table_lacks(table, names[key].key.hash)) {
+        return UF_MISSING;
+    }
+    for (uint32_t tries = 0; tries < UF_TABLE_TRIES; tries++) {
+        int status = uf_table_glance(table, &names[key].key, &one->found, &entry);
+        if (status != UF_OK) {
+            return status;
+        }
+        if (entry.value_bytes <= sizeof words &&
+            uf_table_fetch(table, &one->found, &names[key].key, words, entry.value_bytes)) {
+            one->stamp = entry.stamp;
+            one->value = read_value(words, entry.value_bytes);
+            one->is = true;
+            return UF_OK;
+        }
+    }
+    return UF_BUSY;
+}
+
 static int get(const struct uf_table *table, uint32_t key, uint64_t *stamp, uint64_t *value)
 {
     uint64_t words[WORDS + 2] = {0};
     struct uf_entry entry;
-    int status = uf_table_get(table, &names[key].key, 0, words, sizeof words, &entry);
+    int status;
+    if (keeps) {
+        status = get_and_keep(table, key, &kept[key]);
+        if (status == UF_OK) {
+            *stamp = kept[key].stamp;
+            *value = kept[key].value;
+        }
+        return status;
+    }
+    status = uf_table_get(table, &names[key].key, 0, words, sizeof words, &entry);
     if (status == UF_OK) {
         *stamp = entry.stamp;
         *value = read_value(words, entry.value_bytes);
@@ -163,6 +209,8 @@ static void begin(const struct scene *scene, struct uf_system *system, uint32_t 
         known[k] = given()[k];
     }
     last = 1000 * (process + 1);
+    keeps = process % 2 == 0;
+    memset(kept, 0, sizeof kept);
 }
 
 static int raise_value(struct uf_table *table, uint32_t key, uint64_t *stamp, uint64_t *value)

@@ -170,7 +170,7 @@ cdef extern from "uf.h" nogil:
     struct uf_space:
         uint64_t bytes "bytes"
     struct uf_found:
-        pass
+        uint64_t word
     struct uf_table:
         uint64_t seed
         uint32_t buckets
@@ -196,9 +196,13 @@ cdef extern from "uf.h" nogil:
     int uf_space_make(uf_space *space, uint64_t seed, const void *text, uint64_t text_bytes)
     int uf_key_in(uf_key *key, const uf_space *space, uint64_t *buffer, const void *name,
                   uint64_t name_bytes)
+    int uf_key_begin(uf_key *key, const uf_space *space, const void *name, uint64_t name_bytes)
+    void uf_key_end(uf_key *key, const uf_space *space, uint64_t *buffer, const void *name)
     int uf_table_glance(const uf_table *table, const uf_key *key, uf_found *found, uf_entry *entry)
     bint uf_table_fetch(const uf_table *table, const uf_found *found, const uf_key *key, void *out,
                         uint64_t out_bytes)
+    bint uf_table_lacks(const uf_table *table, uint64_t hash)
+    bint uf_table_again(const uf_table *table, const uf_found *found)
     void uf_table_near(const uf_table *table, uint64_t hash)
     void uf_table_nearer(const uf_table *table, uint64_t hash)
     int uf_table_set(uf_table *table, const uf_key *key, const void *data, uint64_t data_bytes,

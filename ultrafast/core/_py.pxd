@@ -15,7 +15,8 @@ cdef extern from *:
     """
     ctypedef struct PyTypeObject:
         pass
-    PyTypeObject PyUnicode_Type, PyBytes_Type, PyLong_Type, PyFloat_Type
+    PyTypeObject PyUnicode_Type, PyBytes_Type, PyLong_Type, PyFloat_Type, PyBool_Type
+    PyTypeObject PyDict_Type, PyList_Type
     PyObject *Py_None "Py_None"
     PyObject *Py_True "Py_True"
     PyObject *Py_False "Py_False"
@@ -50,6 +51,16 @@ cdef extern from *:
         const char *ml_doc
     int METH_FASTCALL, METH_KEYWORDS
     object method_of "PyDescr_NewMethod"(PyTypeObject *kind, PyMethodDef *method)
+
+    # Containers with references that are counted here; NULL and -1: raised.
+    PyObject *copy_of_dict "PyDict_Copy"(PyObject *of) noexcept
+    bint next_of_dict "PyDict_Next"(PyObject *of, Py_ssize_t *at, PyObject **key,
+                                    PyObject **value) noexcept
+    int put_in_dict "PyDict_SetItem"(PyObject *of, PyObject *key, PyObject *value) noexcept
+    PyObject *new_list "PyList_New"(Py_ssize_t count) noexcept
+    int add_to_list "PyList_Append"(PyObject *of, PyObject *item) noexcept
+    PyObject *part_of_list "PyList_GetSlice"(PyObject *of, Py_ssize_t begin, Py_ssize_t end) noexcept
+    Py_ssize_t items_in "PyList_GET_SIZE"(PyObject *of) noexcept
 
     # A list that is filled once, without looks at its length.
     PyObject *item_of "PyList_GET_ITEM"(PyObject *of, Py_ssize_t at) noexcept

@@ -9,8 +9,9 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from ultrafast.core cimport _c
 from ultrafast.core._entries cimport (
-    SMALL, TAG_BYTES, TAG_CODEC, TAG_FALSE, TAG_FLOAT, TAG_INT, TAG_NONE, TAG_STR, TAG_TRUE
+    KEY_WORDS, SMALL, TAG_BYTES, TAG_CODEC, TAG_FALSE, TAG_FLOAT, TAG_INT, TAG_NONE, TAG_STR, TAG_TRUE
 )
+from ultrafast.core._kept cimport KEPT_BYTES, Kept, keep, recalled
 from ultrafast.core._py cimport (
     PyBytes_Type, PyErr_Clear, PyErr_ExceptionMatches, PyExc_OverflowError, PyExc_RecursionError,
     PyExc_ValueError, PyFloat_Type, PyLong_Type, PyUnicode_Type, Py_False, Py_None, Py_True,
@@ -98,29 +99,58 @@ cdef inline PyObject *quick_bytes(
     return data
 
 
-cdef inline PyObject *quick_read(Table table, const _c.uf_key *key, PyObject *default) noexcept:
-    """The value, or `default`, ours. NULL: raised, or to be read the ordinary way."""
-    cdef char small[SMALL]
+cdef inline PyObject *quick_value(
+    Kept *kept, Table table, const Space *space, PyObject *space_name, PyObject *name,
+    PyObject *default
+) noexcept:
+    """As `quick_read`, and remembered for the next time; `recalled` was asked before."""
+    cdef uint64_t words[KEY_WORDS]
+    cdef _c.uf_key core
     cdef _c.uf_found found
+    cdef PyObject *value
+    if not is_kind(name, &PyUnicode_Type) or not is_ascii(name):
+        return NULL
+    if _c.uf_key_begin(&core, &space.made, ascii_of(name), length_of(name)) != _c.UF_OK:
+        return NULL
+    if table.region._mode >= READABLE and _c.uf_table_lacks(table._table, core.hash):
+        return shared(default)
+    _c.uf_key_end(&core, &space.made, words, ascii_of(name))
+    value = quick_read(table, &core, default, &found)
+    if value != NULL and found.word != 0:
+        keep(kept, space_name, name, &found, value)
+    return value
+
+
+cdef inline PyObject *quick_read(
+    Table table, const _c.uf_key *key, PyObject *default, _c.uf_found *found
+) noexcept:
+    """The value, or `default`, ours. NULL: raised, or to be read the ordinary way.
+
+    What is worth keeping is told in `found`, or its word is 0.
+    """
+    cdef char small[SMALL]
     cdef _c.uf_entry entry
     cdef PyObject *value
     cdef int status
     if table.region._mode < READABLE:
         return NULL
-    status = _c.uf_table_glance(table._table, key, &found, &entry)
+    status = _c.uf_table_glance(table._table, key, found, &entry)
     if status == _c.UF_MISSING:
+        found.word = 0
         return shared(default)
     if status != _c.UF_OK or entry.expires_ns != 0:
         return NULL
     if entry.tag == TAG_BYTES or entry.tag == TAG_CODEC:
         if entry.value_bytes > QUICK_BYTES:
             return NULL
-        value = quick_bytes(table._table, &found, key, entry.value_bytes)
+        value = quick_bytes(table._table, found, key, entry.value_bytes)
+        if entry.value_bytes > KEPT_BYTES:
+            found.word = 0
         if value == NULL or entry.tag == TAG_BYTES:
             return value
         return decoded(table, value)
     if entry.value_bytes > SMALL or not _c.uf_table_fetch(
-        table._table, &found, key, small, entry.value_bytes
+        table._table, found, key, small, entry.value_bytes
     ):
         return NULL
     if entry.tag == TAG_STR:

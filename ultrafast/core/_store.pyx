@@ -16,12 +16,13 @@ from ultrafast.core._entries cimport (
     KEY_WORDS, SHORT_WORDS, TAG_CODEC, TAG_FLOAT, TAG_INT, make_key,
     too_long
 )
+from ultrafast.core._kept cimport KEPT, drop, recalled
 from ultrafast.core._py cimport (
     METH_FASTCALL, METH_KEYWORDS, PyMethodDef, PyTypeObject, PyUnicode_Type, Py_False, Py_None,
     Py_True, fill_item, give_back, is_kind, item_of, length_of, method_of, raised, shared
 )
 from ultrafast.core._quick cimport (
-    SPACES, Space, quick_has, quick_key, quick_read, quick_write, space_of
+    SPACES, Space, quick_has, quick_key, quick_read, quick_value, quick_write, space_of
 )
 from ultrafast.core._region cimport text_of
 from ultrafast.core._table cimport GONE, NEEDS_CODEC, Table
@@ -54,14 +55,18 @@ cdef PyObject *ordinarily(
 cdef PyObject *quick_get(
     StoreDoor self, PyObject *const *given, Py_ssize_t count, PyObject *names
 ) except NULL:
-    cdef uint64_t words[KEY_WORDS]
-    cdef _c.uf_key core
     cdef PyObject *value
     cdef Space *space
     if names == NULL and (count == 2 or count == 3) and self._shelf is not None:
+        value = recalled(self._kept, self._shelf, given[0], given[1])
+        if value != NULL:
+            return value
         space = space_of(self._spaces, self._shelf._table, given[0])
-        if space != NULL and quick_key(space, given[1], words, &core):
-            value = quick_read(self._shelf, &core, given[2] if count == 3 else Py_None)
+        if space != NULL:
+            value = quick_value(
+                self._kept, self._shelf, space, given[0], given[1],
+                given[2] if count == 3 else Py_None
+            )
             if value != NULL or raised() != NULL:
                 return value
     return ordinarily(GET, self, given, count, names)
@@ -155,6 +160,8 @@ cdef class StoreDoor:
         for i in range(SPACES):
             if self._spaces[i].name != NULL:
                 give_back(self._spaces[i].name)
+        for i in range(KEPT):
+            drop(&self._kept[i])
 
     def _join(self, Table table not None, encode not None):
         """Use this table; `encode(value)` gives the bytes of what the table keeps no other way."""
@@ -221,6 +228,7 @@ cdef class StoreDoor:
         """The values of these keys, in their order; `default` for those that are missing."""
         cdef Ahead ahead
         cdef Space space
+        cdef _c.uf_found unkept
         cdef list wanted = list(keys)  # ours: nobody changes it meanwhile
         cdef list found = PyList_New(len(wanted))
         cdef Py_ssize_t at = 0
@@ -233,7 +241,9 @@ cdef class StoreDoor:
             for i in range(count):
                 value = NULL
                 if ahead.is_short[i]:
-                    value = quick_read(self._shelf, &ahead.core[i], <PyObject *>default)
+                    value = quick_read(
+                        self._shelf, &ahead.core[i], <PyObject *>default, &unkept
+                    )
                 if value == NULL:
                     value = ordinary_value(self, namespace, wanted[at + i], default)
                 fill_item(<PyObject *>found, at + i, value)
@@ -344,19 +354,19 @@ cdef class NamespaceDoor:
         store._here(name, &self._space)
 
     def __getitem__(self, key):
-        cdef uint64_t words[KEY_WORDS]
-        cdef _c.uf_key core
-        cdef PyObject *found
-        if quick_key(&self._space, <PyObject *>key, words, &core):
-            found = quick_read(self._shelf, &core, <PyObject *>ABSENT)
-            if found == NULL:
-                found = ordinary_value(self._store, self.name, key, ABSENT)
-            value = <object>found
-            give_back(found)
-        elif isinstance(key, str):
-            value = self._store.get(self.name, key, ABSENT)
-        else:
-            value = ABSENT
+        cdef PyObject *name = <PyObject *>self.name
+        cdef PyObject *found = recalled(self._store._kept, self._shelf, name, <PyObject *>key)
+        if found == NULL:
+            found = quick_value(
+                self._store._kept, self._shelf, &self._space, name, <PyObject *>key,
+                <PyObject *>ABSENT
+            )
+        if found == NULL and isinstance(key, str):
+            found = ordinary_value(self._store, self.name, key, ABSENT)
+        if found == NULL:
+            raise KeyError(key)
+        value = <object>found
+        give_back(found)
         if value is ABSENT:
             raise KeyError(key)
         return value
