@@ -19,6 +19,7 @@ __all__ = [
     "MIB",
     "GIB",
     "bytes_of",
+    "check_affinity",
     "check_bool",
     "check_known",
     "check_ranges",
@@ -89,6 +90,25 @@ def check_known(settings: Mapping[str, Any], kind: type[msgspec.Struct], prefix:
             near = difflib.get_close_matches(str(field), known, n=1, cutoff=0.5)
             meant = f"did you mean {prefix}{near[0]}?" if near else f"known are {', '.join(known)}"
             raise ConfigError(f"{prefix}{field} is no setting; {meant}")
+
+
+def check_affinity(wanted: object) -> None:
+    """Refuse what says nothing of the processors that workers may run on."""
+    if isinstance(wanted, str) and wanted in ("none", "spread"):
+        return
+    if (
+        not isinstance(wanted, list)
+        or not wanted
+        or not all(
+            isinstance(cpus, list) and cpus and all(type(cpu) is int and cpu >= 0 for cpu in cpus)
+            for cpus in wanted
+        )
+    ):
+        raise wrong(
+            "worker_affinity",
+            wanted,
+            "'none', 'spread', or a list of processors for each worker, as [[0, 1], [2, 3]]",
+        )
 
 
 def bytes_of(field: str, text: str) -> int:

@@ -18,6 +18,7 @@ from ultrafast.checks import (
     KIB,
     MIB,
     bytes_of,
+    check_affinity,
     check_bool,
     check_known,
     check_ranges,
@@ -39,6 +40,7 @@ _SIZE_FIELDS = (
     "memory_store_size",
     "largest_value_bytes",
     "persist_file_size",
+    "worker_memory_bytes",
 )
 
 # Field -> (lowest, highest); an int low means that only whole numbers will do.
@@ -58,6 +60,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "mailbox_capacity": (1, 1_000_000),
     "queue_capacity": (16, 1 << 20),
     "spare_workers": (0, 64),
+    "worker_memory_bytes": (0, 1 << 46),
     "max_processes": (2, PROCESSES_MAX),
     "max_named_queues": (0, 8192),
     "max_redeliveries": (0, 200),
@@ -187,6 +190,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         disk it stays.
     workers : int, optional
         Processes that host agents: None is one for each core, 0 hosts them in the caller's loop.
+    worker_memory_bytes : int
+        A worker that takes more of its own (what is no part of the region or of files) hands its
+        agents over to a fresh process and ends. 0 is no limit; a worker without agents takes
+        some 40 MiB.
     spare_workers : int
         Processes that wait, their modules imported, to take the place of a worker that dies. Each
         takes some 22 MB (PSS), and a second or less of processor time to start.
@@ -283,6 +290,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     name: str | None = None
     region_path: str = "/dev/shm"
     workers: int | None = None
+    worker_memory_bytes: int = 0
     spare_workers: int = 1
     max_spawn_time_ms: float = 100.0
     max_communication_latency_ms: float = 5.0
@@ -339,7 +347,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         self._check_namespaces()
         self._check_place()
         self._check_processes()
-        self._check_affinity()
+        check_affinity(self.worker_affinity)
         self._check_model()
         warm = sum(self.agent_pool.pre_warm.values())
         if warm > self.max_concurrent_agents and self.agent_pool != AgentPoolConfig():
@@ -389,26 +397,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 f"workers is {self.workers!r}; allowed is None (one for each core) or 0 to "
                 f"{self.max_processes - 1}: max_processes is {self.max_processes}, and the manager "
                 "is one of them"
-            )
-
-    def _check_affinity(self) -> None:
-        wanted = self.worker_affinity
-        if isinstance(wanted, str) and wanted in ("none", "spread"):
-            return
-        if (
-            not isinstance(wanted, list)
-            or not wanted
-            or not all(
-                isinstance(cpus, list)
-                and cpus
-                and all(type(cpu) is int and cpu >= 0 for cpu in cpus)
-                for cpus in wanted
-            )
-        ):
-            raise wrong(
-                "worker_affinity",
-                wanted,
-                "'none', 'spread', or a list of processors for each worker, as [[0, 1], [2, 3]]",
             )
 
     def _check_model(self) -> None:

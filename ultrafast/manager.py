@@ -38,7 +38,8 @@ from ultrafast.agents.registry import (
 )
 from ultrafast.agents.restarts import Restart, RestartWhen, restart_of
 from ultrafast.agents.spawner import inbox_name
-from ultrafast.agents.supervisor import Supervisor, WorkerState
+from ultrafast.agents.supervisor import Supervisor
+from ultrafast.agents.workers import WorkerState
 from ultrafast.bus.events import EnhancedEventBus
 from ultrafast.config import Config
 from ultrafast.core import Region, now_ns

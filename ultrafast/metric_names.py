@@ -80,3 +80,5 @@ class Counter(IntEnum):
     """Dead letters pushed out of their full queue by newer ones."""
     BLOCKED = 22
     """Times that an agent blocked its loop for longer than `Config.blocking_warning_ms`."""
+    RECYCLED = 23
+    """Workers replaced because they took more than `Config.worker_memory_bytes`."""

@@ -20,10 +20,12 @@ __all__ = [
     "Blocked",
     "Failed",
     "Frame",
+    "HandedOver",
     "Hello",
     "Pipe",
     "Prepare",
     "Ready",
+    "Recycle",
     "Register",
     "Registered",
     "Shutdown",
@@ -41,6 +43,7 @@ class Hello(msgspec.Struct, frozen=True, tag=True):
     concurrency: int
     sys_path: list[str]
     types: list[AgentType]
+    handed_over: bool = False
 
 
 class Prepare(msgspec.Struct, frozen=True, tag=True):
@@ -62,11 +65,23 @@ class Shutdown(msgspec.Struct, frozen=True, tag=True):
     timeout_s: float
 
 
+class Recycle(msgspec.Struct, frozen=True, tag=True):
+    """Manager to worker: hand your agents over to a successor, and end."""
+
+    timeout_s: float
+
+
 class Ready(msgspec.Struct, frozen=True, tag=True):
     """Worker to manager: I take messages."""
 
     slot: int
     restored: int
+
+
+class HandedOver(msgspec.Struct, frozen=True, tag=True):
+    """Worker to manager: I end; whole says that no handler was cut short."""
+
+    whole: bool
 
 
 class Registered(msgspec.Struct, frozen=True, tag=True):
@@ -88,7 +103,18 @@ class Blocked(msgspec.Struct, frozen=True, tag=True):
     blockage: Blockage
 
 
-Frame = Prepare | Hello | Register | Shutdown | Ready | Registered | Failed | Blocked
+Frame = (
+    Prepare
+    | Hello
+    | Register
+    | Recycle
+    | Shutdown
+    | Ready
+    | Registered
+    | HandedOver
+    | Failed
+    | Blocked
+)
 _encoder = msgspec.msgpack.Encoder()
 _decoder: msgspec.msgpack.Decoder[Frame] = msgspec.msgpack.Decoder(Frame)
 

@@ -57,6 +57,8 @@ class Endings:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._loop = asyncio.get_running_loop()
         self._stopping = False
+        # Whether the predecessor left on purpose: then no policy of restarts has a say.
+        self.handed_over = False
 
     def _host(
         self, agent: Agent, agent_id: int, warming: Any, number: int, again: bool = False
@@ -93,10 +95,10 @@ class Endings:
     def _back(self, agent_id: int, number: int) -> Hosted | None:
         """Host again an agent whose worker died, if its type's policy lets it live on."""
         policy = self._nursery.policy(number)
-        if policy.when == "never":
+        if policy.when == "never" and not self.handed_over:
             self._end(agent_id, None, "failed", "its worker died")
             return None
-        count = self._relapsed(agent_id, policy)
+        count = 0 if self.handed_over else self._relapsed(agent_id, policy)
         if count > policy.intensity:
             parent = self._end(agent_id, None, "failed", exceeded("its worker died", policy))
             self._escalate(agent_id, parent, policy, "its worker died")

@@ -31,7 +31,7 @@ from ultrafast.bus import tracing
 from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.wire import Kind, Reason, is_overdue, origin_of
 from ultrafast.core import Message, now_ns
-from ultrafast.errors import DecodeError
+from ultrafast.errors import DecodeError, UltrafastError
 from ultrafast.executor.profiles import Profile
 from ultrafast.executor.tasks import Result, Task
 from ultrafast.metric_names import Counter, Histogram
@@ -78,6 +78,7 @@ class AgentHost(Lodging):
         self._executor: TaskRunner | None = None
         self._threads: ThreadPoolExecutor | None = None
         self._me = endpoint.region.slot
+        self._held: list[Message] = []
         self._repeats = Repeats(endpoint.table, max_redeliveries)
         for kind in (Kind.DATA, Kind.TASK, Kind.PING):
             endpoint.on(kind, self._arrived)
@@ -316,9 +317,45 @@ class AgentHost(Lodging):
         call = functools.partial(contextvars.copy_context().run, handler, *given)
         return await self._loop.run_in_executor(self._threads, call)
 
+    # --- handing over to a successor
+
+    @property
+    def is_quiet(self) -> bool:
+        """Whether no handler of an agent waits for anything."""
+        return not self._tasks
+
+    def hold(self) -> None:
+        """From now on keep what comes for agents, as if it were handled, but what may not come
+        twice: a successor gets what this process had when it ended."""
+        self._endpoint.seat({}, IncomingMessage, self._ended, self._raised_anything)
+        for kind in (Kind.DATA, Kind.TASK):
+            self._endpoint.on(kind, self._hold)
+
+    def _hold(self, message: Message) -> None:
+        info = self._agents.look(message.receiver)
+        name = None if info is None else self._agents.type_name(info.type)
+        if name is None or self._repeats.is_never(name):
+            self._arrived(message)
+        else:
+            self._held.append(message)
+
+    async def leave(self) -> None:
+        """Save what agents keep; their records stay as they are."""
+        self._stopping = True
+        for hosted in list(self._hosted.values()):
+            if hosted.agent.state_saved not in (None, "by-hand"):
+                try:
+                    hosted.agent.state.save()
+                except UltrafastError as error:
+                    log.error("the state of agent %#x is not saved: %s", hosted.id, error)
+        await self._close()
+
     async def stop_all(self, timeout_s: float) -> None:
         """Run every agent's on_stop and free its record; handlers get `timeout_s` to finish."""
         await super().stop_all(timeout_s)
+        await self._close()
+
+    async def _close(self) -> None:
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
         close = getattr(self._executor, "aclose", None)

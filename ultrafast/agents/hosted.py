@@ -84,6 +84,10 @@ class Repeats:
         """How often messages of a type's agents may come again; None for the default."""
         self._limits[type_name] = self._limit if limit is None else limit
 
+    def is_never(self, type_name: str) -> bool:
+        """Whether no message of a type's agents may come again."""
+        return self._limits.get(type_name, self._limit) == 0
+
     def begin(self, message: Message, type_name: str) -> Reason | None:
         """Why a message that came again must not be handled; None, and it counts as begun."""
         limit = self._limits.get(type_name, self._limit)

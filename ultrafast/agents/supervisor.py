@@ -18,20 +18,23 @@ from typing import Any, Final
 import msgspec
 
 from ultrafast.agents.affinity import cpus_of
-from ultrafast.agents.blocking import Blockage
 from ultrafast.agents.control import (
     Blocked,
     Failed,
+    HandedOver,
     Hello,
     Pipe,
     Ready,
+    Recycle,
     Register,
     Registered,
     Shutdown,
 )
+from ultrafast.agents.recycling import MemoryLimit
 from ultrafast.agents.registry import AgentType
 from ultrafast.agents.spares import Spares
 from ultrafast.agents.spawner import HOSTS
+from ultrafast.agents.workers import Worker, WorkerState
 from ultrafast.bus.bus import UltraFastCommunicationBus
 from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.wire import Kind, Reason
@@ -44,7 +47,7 @@ from ultrafast.errors import WorkerFailed
 from ultrafast.metric_names import Counter
 from ultrafast.settings import encode_config
 
-__all__ = ["Supervisor", "WorkerState"]
+__all__ = ["Supervisor"]
 
 log = logging.getLogger(__name__)
 
@@ -52,60 +55,6 @@ _START_S: Final = 60.0
 _CHECK_S: Final = 0.5
 _STOP_GRACE_S: Final = 2.0
 _MAX_FAILED_STARTS: Final = 5
-
-
-class WorkerState(msgspec.Struct, frozen=True, kw_only=True):
-    """A worker, for `statistics`.
-
-    Attributes
-    ----------
-    index, pid, slot : int
-    ready : bool
-    restarts : int
-        Successors started in its place.
-    cpus : list of int
-        Processors that it may run on, as the operating system says; empty where it is gone.
-    """
-
-    index: int
-    pid: int
-    slot: int | None
-    ready: bool
-    restarts: int
-    cpus: list[int] = []
-
-
-class _Worker:
-    """One place for a worker process, and the process that fills it now."""
-
-    def __init__(self, index: int) -> None:
-        self.index = index
-        self.process: subprocess.Popen[bytes] | None = None
-        self.pipe: Pipe | None = None
-        self.pidfd = -1
-        self.slot: int | None = None
-        self.ready: asyncio.Future[None] | None = None
-        self.restarts = 0
-        self.failed_starts = 0
-        self.error: str | None = None
-        self.blocked: Blockage | None = None
-        # Types that it could not import and has yet to learn by value, and all it was told so.
-        self.unknown: set[str] = set()
-        self.by_value: set[str] = set()
-
-    def suspect(self) -> str:
-        """Who may keep its loop from turning."""
-        if self.blocked is None:
-            return "one of its handlers blocks the loop"
-        who = self.blocked
-        return f"the last that blocked its loop was agent {who.agent:#x} ({who.type})"
-
-
-def _cpus(process: subprocess.Popen[bytes] | None) -> list[int]:
-    try:
-        return [] if process is None else sorted(os.sched_getaffinity(process.pid))
-    except OSError:
-        return []  # it has died
 
 
 class Supervisor:
@@ -142,9 +91,10 @@ class Supervisor:
         self._config = config
         self._types = types
         self._by_value = by_value
+        self._memory = MemoryLimit(config.worker_memory_bytes)
         self._spares = Spares(config.spare_workers if config.workers else 0, environment, types)
         self._on_event = on_event
-        self._workers = [_Worker(index) for index in range(config.workers or 0)]
+        self._workers = [Worker(index) for index in range(config.workers or 0)]
         # Who has yet to say that it knows a type: by the type's name, then the worker's index.
         self._acks: dict[str, dict[int, asyncio.Future[str | None]]] = {}
         self._stopping = False
@@ -179,17 +129,7 @@ class Supervisor:
 
     def states(self) -> list[WorkerState]:
         """The workers, as they are now."""
-        return [
-            WorkerState(
-                index=w.index,
-                pid=w.process.pid if w.process is not None else 0,
-                slot=w.slot,
-                ready=w.ready is not None and w.ready.done() and w.slot is not None,
-                restarts=w.restarts,
-                cpus=_cpus(w.process),
-            )
-            for w in self._workers
-        ]
+        return [worker.state() for worker in self._workers]
 
     def pids(self) -> list[int]:
         """Process ids of the workers that run, then of the spares."""
@@ -201,7 +141,7 @@ class Supervisor:
         return self._spares.pids()
 
     def _all_well(self) -> bool:
-        return all(worker.slot is not None for worker in self._workers)
+        return all(w.slot is not None and w.recycling is None for w in self._workers)
 
     async def stop(self, timeout_s: float) -> None:
         """Stop every worker: by word, and two seconds after `timeout_s` by SIGKILL."""
@@ -215,7 +155,7 @@ class Supervisor:
                 worker.pipe.send(Shutdown(timeout_s=timeout_s))
         await asyncio.gather(*(self._end(worker, timeout_s) for worker in running))
 
-    async def _end(self, worker: _Worker, timeout_s: float) -> None:
+    async def _end(self, worker: Worker, timeout_s: float) -> None:
         process = worker.process
         assert process is not None
         limit_s = timeout_s + _STOP_GRACE_S
@@ -236,7 +176,7 @@ class Supervisor:
 
     # --- starting
 
-    def _launch(self, worker: _Worker) -> None:
+    def _launch(self, worker: Worker) -> None:
         try:
             worker.pipe, worker.process, worker.pidfd = self._spares.take()
         except OSError as error:
@@ -257,6 +197,7 @@ class Supervisor:
                 path=self._region.path,
                 concurrency=self._share(worker.index),
                 sys_path=list(sys.path),
+                handed_over=worker.handed_over,
                 types=list(self._types.values()),
             )
         )
@@ -269,7 +210,7 @@ class Supervisor:
         total, count = self._config.executor_concurrency, len(self._workers)
         return max(1, total // count + (index < total % count))
 
-    async def _await_ready(self, worker: _Worker) -> None:
+    async def _await_ready(self, worker: Worker) -> None:
         assert worker.ready is not None
         try:
             async with asyncio.timeout(_START_S):
@@ -279,7 +220,7 @@ class Supervisor:
                 f"worker {worker.index} did not start within {_START_S:g} s"
             ) from None
 
-    def _heard(self, worker: _Worker, pipe: Pipe) -> None:
+    def _heard(self, worker: Worker, pipe: Pipe) -> None:
         frames, alive = pipe.feed()
         if not alive:
             self._loop.remove_reader(pipe.socket.fileno())
@@ -294,6 +235,8 @@ class Supervisor:
                 self._acknowledged(worker, pipe, frame)
             elif isinstance(frame, Failed):
                 worker.error = frame.error
+            elif isinstance(frame, HandedOver):
+                worker.whole = frame.whole
             elif isinstance(frame, Blocked):
                 worker.blocked = frame.blockage
                 told = msgspec.structs.asdict(frame.blockage)
@@ -302,7 +245,7 @@ class Supervisor:
         if done and worker.ready is not None and not worker.ready.done():
             worker.ready.set_result(None)
 
-    def _acknowledged(self, worker: _Worker, pipe: Pipe, frame: Registered) -> None:
+    def _acknowledged(self, worker: Worker, pipe: Pipe, frame: Registered) -> None:
         """A worker knows a type, or can't load it: then it is told by value, if it was not yet."""
         ack = self._acks.get(frame.name, {}).get(worker.index)
         if ack is not None and not ack.done():
@@ -320,7 +263,7 @@ class Supervisor:
         self._types[frame.name] = self._by_value(frame.name)
         self._send(pipe, Register(kind=self._types[frame.name]))
 
-    def _send(self, pipe: Pipe, frame: Register) -> None:
+    def _send(self, pipe: Pipe, frame: Register | Recycle) -> None:
         """Send whole, which may wait for the worker to read."""
         pipe.socket.setblocking(True)
         pipe.send(frame)
@@ -345,15 +288,22 @@ class Supervisor:
 
     # --- deaths
 
-    def _died(self, worker: _Worker) -> None:
+    def _died(self, worker: Worker) -> None:
         """The kernel says that the process is gone."""
         assert worker.process is not None
         code = worker.process.wait()
         was_ready = worker.slot is not None
+        if worker.pipe is not None:
+            self._heard(worker, worker.pipe)  # what it said last
         self._forget(worker)
         if self._stopping:
             return
         self._mend(worker)
+        bytes_then, worker.recycling = worker.recycling, None
+        worker.handed_over = bytes_then is not None
+        if bytes_then is not None:
+            self._recycled(worker, bytes_then)
+            return
         self._endpoint.metrics.add(Counter.WORKER_DEATHS)
         cause = f"signal {-code}" if code < 0 else f"status {code}"
         reason = worker.error or cause
@@ -373,7 +323,39 @@ class Supervisor:
             return
         self._relaunch(worker)
 
-    def _relaunch(self, worker: _Worker) -> None:
+    # --- memory
+
+    def _look_at_memory(self) -> None:
+        """Recycle a worker that takes too much, if all are well: one after the other."""
+        for worker in self._workers:
+            if worker.process is None or not self._all_well():
+                continue
+            found = self._memory.exceeded(worker.index, worker.process.pid)
+            if found is not None and worker.pipe is not None:
+                log.warning(
+                    "worker %d takes %.0f MiB, above worker_memory_bytes (%.0f MiB): its agents "
+                    "are handed over to a fresh process",
+                    worker.index,
+                    found / 2**20,
+                    self._memory.limit / 2**20,
+                )
+                worker.recycling, worker.whole = found, False
+                limit_s = self._config.shutdown_timeout_s
+                self._send(worker.pipe, Recycle(timeout_s=limit_s))
+                self._loop.call_later(limit_s + _STOP_GRACE_S, self._insist, worker, worker.process)
+
+    def _insist(self, worker: Worker, process: subprocess.Popen[bytes]) -> None:
+        if worker.process is process and not self._stopping:
+            log.warning("worker %d did not hand over in time and is killed", worker.index)
+            process.kill()
+
+    def _recycled(self, worker: Worker, bytes_then: int) -> None:
+        self._endpoint.metrics.add(Counter.RECYCLED)
+        told = {"bytes": bytes_then, "limit": self._memory.limit, "whole": worker.whole}
+        self._on_event("worker.recycled", {"worker": worker.index, **told})
+        self._relaunch(worker)
+
+    def _relaunch(self, worker: Worker) -> None:
         if self._stopping:
             return
         waiting = worker.ready
@@ -387,7 +369,7 @@ class Supervisor:
         if waiting is not None and not waiting.done():
             worker.ready = waiting
 
-    def _forget(self, worker: _Worker) -> None:
+    def _forget(self, worker: Worker) -> None:
         """Let go of a dead process's descriptors."""
         if worker.pidfd >= 0:
             self._loop.remove_reader(worker.pidfd)
@@ -400,7 +382,7 @@ class Supervisor:
             worker.pipe = None
         worker.process = None
 
-    def _mend(self, worker: _Worker) -> None:
+    def _mend(self, worker: Worker) -> None:
         """Recover the slots of whoever died; a worker that never said its slot has one too."""
         worker.slot = None
         for acks in self._acks.values():
@@ -446,6 +428,7 @@ class Supervisor:
             await asyncio.sleep(_CHECK_S)
             self._region.beat(now_ns())
             self.recover_dead()
+            self._look_at_memory()
             for worker in self._workers:
                 if worker.slot is None or worker.process is None:
                     continue

@@ -17,23 +17,26 @@ import threading
 from typing import Final
 
 from ultrafast.agents.affinity import cpus_of
-from ultrafast.agents.assembly import assemble, executor_factory
+from ultrafast.agents.assembly import Parts, assemble, executor_factory
 from ultrafast.agents.blocking import LoopWatch
 from ultrafast.agents.control import (
     Blocked,
     Failed,
     Frame,
+    HandedOver,
     Hello,
     Pipe,
     Prepare,
     Ready,
+    Recycle,
     Register,
     Registered,
     Shutdown,
 )
 from ultrafast.agents.host import AgentHost
+from ultrafast.agents.recycling import hand_over
 from ultrafast.agents.registry import load
-from ultrafast.agents.spawner import Spawner, inbox_name
+from ultrafast.agents.spawner import inbox_name
 from ultrafast.core import Region, now_ns
 from ultrafast.core._region import ROLE_WORKER
 from ultrafast.core.leftovers import remove_leftovers
@@ -63,7 +66,8 @@ class _Worker:
         self._pipe = pipe
         self._hello = hello
         self._config = decode_config(hello.config)
-        self._end: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        self._end: asyncio.Future[float | None] = asyncio.get_running_loop().create_future()
+        self._recycling: asyncio.Task[None] | None = None
         self._manager_lives = True
 
     async def run(self) -> None:
@@ -80,9 +84,10 @@ class _Worker:
             executor_factory(self._config, parts.store, self._hello.concurrency),
             self._config.max_redeliveries,
         )
+        host.handed_over = self._hello.handed_over
         for kind in self._hello.types:
-            self._told(Register(kind=kind), host, parts.spawner)
-        threading.Thread(target=self._listen, args=(loop, host, parts.spawner), daemon=True).start()
+            self._told(Register(kind=kind), host, parts)
+        threading.Thread(target=self._listen, args=(loop, host, parts), daemon=True).start()
         watch = LoopWatch(
             self._config.blocking_warning_ms,
             parts.endpoint.metrics,
@@ -95,6 +100,11 @@ class _Worker:
         beat = loop.create_task(self._beat(region, host))
         timeout_s = await self._end
         beat.cancel()
+        if timeout_s is None:
+            # As after a death, its messages are its successor's: an orderly end would free them.
+            logging.shutdown()
+            sys.stdout.flush()
+            os._exit(0)
         await host.stop_all(timeout_s if self._manager_lives else 0.0)
         parts.endpoint.stop()
         path = region.path
@@ -108,29 +118,36 @@ class _Worker:
             host.sweep()
             await asyncio.sleep(_BEAT_S)
 
-    def _finish(self, timeout_s: float) -> None:
+    async def _recycle(self, parts: Parts, host: AgentHost, timeout_s: float) -> None:
+        whole = await hand_over(host, parts.endpoint, parts.spawner, timeout_s)
+        self._pipe.send(HandedOver(whole=whole))
+        self._finish(None)
+
+    def _finish(self, timeout_s: float | None) -> None:
         if not self._end.done():
             self._end.set_result(timeout_s)
 
-    def _listen(self, loop: asyncio.AbstractEventLoop, host: AgentHost, spawner: Spawner) -> None:
+    def _listen(self, loop: asyncio.AbstractEventLoop, host: AgentHost, parts: Parts) -> None:
         """In a thread: the manager's end must be noticed while a handler blocks the loop."""
         while (frame := self._pipe.receive()) is not None:
-            loop.call_soon_threadsafe(self._told, frame, host, spawner)
+            loop.call_soon_threadsafe(self._told, frame, host, parts)
         self._manager_lives = False
         loop.call_soon_threadsafe(self._finish, 0.0)
         threading.Event().wait(_ORPHANED_S)
         # The loop is stuck in a handler. What this process leaves, the next start removes.
         os._exit(1)
 
-    def _told(self, frame: Frame, host: AgentHost, spawner: Spawner) -> None:
+    def _told(self, frame: Frame, host: AgentHost, parts: Parts) -> None:
         if isinstance(frame, Register):
             error = None
             try:
                 host.register(frame.kind)
-                spawner.learn(frame.kind)
+                parts.spawner.learn(frame.kind)
             except UltrafastError as failure:
                 error = str(failure)
             self._pipe.send(Registered(name=frame.kind.name, error=error))
+        elif isinstance(frame, Recycle) and self._recycling is None:
+            self._recycling = asyncio.create_task(self._recycle(parts, host, frame.timeout_s))
         elif isinstance(frame, Shutdown):
             self._finish(frame.timeout_s)
 

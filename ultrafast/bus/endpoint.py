@@ -191,6 +191,18 @@ class Endpoint(Outpost):
             self._loop.remove_reader(self._fd)
         self._requests.fail(lambda: RegionClosed("the system was shut down before the answer came"))
 
+    @property
+    def waiting(self) -> int:
+        """Messages that were taken from the inbox and not handed out yet."""
+        return self._handover.waiting
+
+    def pause(self) -> None:
+        """Take no more messages, and leave everything else as it is: for one who hands over."""
+        self._handover.stopped = True
+        if self._again is not None:
+            self._again.cancel()
+        self._at_home.remove_reader(self._fd)
+
     def leave(self) -> None:
         """Stop for good: the inbox is emptied and its name given up. For a process without heir."""
         self.stop()
