@@ -26,7 +26,7 @@ from system.soaking.watch import Watch
 from ultrafast.agents.spawner import inbox_name
 from ultrafast.agents.supervisor import WorkerState
 from ultrafast.core import Agents, Queues, Region
-from ultrafast.errors import AgentGone, UltrafastError
+from ultrafast.errors import AgentError, AgentGone, UltrafastError
 
 __all__ = ["Report", "Settings", "run"]
 
@@ -206,6 +206,8 @@ class _Chaos:
             answer = await self._manager.request(None, agent, [number, 0], timeout_s=_PATIENCE_S)
         except AgentGone:
             return False
+        except AgentError:
+            return True  # it is there, and it was one to fail at
         except UltrafastError as error:
             self._violations.append(f"asked, {agent:#x} answered {error!r}")
             return False

@@ -12,6 +12,7 @@ from typing import Final
 
 from system.soaking.trend import Bound, Trend, trend
 from ultrafast.core import Agents, Queues, Region, Table
+from ultrafast.core._agents import FREE
 
 __all__ = ["Watch"]
 
@@ -82,7 +83,9 @@ class Watch:
         """Messages that stand in any queue, or in an agent's mailbox."""
         queues, agents = self._queues, self._agents
         named = [index for index in range(queues.count) if queues.name(index) is not None]
-        mailboxes = sum(agents.at(slot).depth for slot in range(agents.capacity))
+        records = map(agents.at, range(agents.capacity))
+        # A free record says what its last agent had when its worker died, until it is used again.
+        mailboxes = sum(each.depth for each in records if each.state != FREE)
         return mailboxes + sum(queues.length(index) for index in named)
 
     def in_use(self) -> dict[str, int]:
