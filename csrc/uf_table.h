@@ -176,9 +176,13 @@ UF_API bool uf_table_lacks(const struct uf_table *table, uint64_t hash);
  * slot's word and the owner word. A word names one version of one block, and stands in one slot from T2
  * until it is taken out, so where it still stands nobody has written the key or taken it away. */
 UF_API bool uf_table_again(const struct uf_table *table, const struct uf_found *found);
-/* For those who have many keys at hand: bring the bucket of a hash near; then, once it is, the block. */
+/* For those who have many keys at hand: bring the bucket of a hash near; once it is, the block. OK: it was found;
+ * MISSING: there is none; else a search would tell. */
 UF_API void uf_table_near(const struct uf_table *table, uint64_t hash);
-UF_API void uf_table_nearer(const struct uf_table *table, uint64_t hash);
+UF_API int uf_table_nearer(const struct uf_table *table, uint64_t hash, struct uf_found *found);
+/* After uf_table_nearer's OK: uf_table_glance without the search. BUSY: what was found is not there any more. */
+UF_API int uf_table_met(const struct uf_table *table, const struct uf_key *key,
+                        struct uf_found *found, struct uf_entry *entry);
 /* entry->stamp: compared in UF_SET_STAMP, and what the write got on OK. tag, expires_ns are read. */
 UF_API int uf_table_set(struct uf_table *table, const struct uf_key *key, const void *data,
                         uint64_t bytes, uint64_t now_ns, uint32_t mode, struct uf_entry *entry);

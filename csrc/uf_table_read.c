@@ -9,27 +9,6 @@ void uf_table_near(const struct uf_table *table, uint64_t hash)
     __builtin_prefetch(&table->bucket[uf_table_bucket(table, hash)]);
 }
 
-void uf_table_nearer(const struct uf_table *table, uint64_t hash)
-{
-    uint32_t bucket = uf_table_bucket(table, hash);
-    /* Relaxed, both: nothing is concluded from them, a wrong block is brought near for nothing. */
-    uint64_t head = atomic_load_explicit(&table->bucket[bucket].head, memory_order_relaxed);
-    uint32_t alike = uf_table_candidates(table, bucket, head, hash);
-    if (alike == 0) {
-        return;
-    }
-    const _Atomic uint64_t *slot =
-        uf_table_slot(table, bucket, head, (uint32_t)__builtin_ctz(alike));
-    uint64_t word = slot == NULL ? 0 : atomic_load_explicit(slot, memory_order_relaxed);
-    const uint8_t *block =
-        uf_pool_block(table->pool, (uint32_t)word & ((1u << UF_HANDLE_BITS) - 1));
-    if (block != NULL) {
-        __builtin_prefetch(block);
-        __builtin_prefetch(block + UF_LINE);
-        __builtin_prefetch(block + 2 * UF_LINE); /* at worst the next block's */
-    }
-}
-
 static inline void load(void *out, const struct uf_value *value, uint64_t offset, uint64_t bytes)
 {
     _Atomic uint64_t *from = uf_table_payload(value, offset);
@@ -125,70 +104,76 @@ static inline bool is_of(const struct uf_found *found, const struct uf_key *key)
     return difference == 0;
 }
 
-/* As uf_table_find, but the owner word is not looked at again when the entry is the key's: the caller
- * does, when it has read what it wants. `room`: for payload in the entry's block, the key's included. */
+/* Read a slot. OK: its word has the fingerprint, and `found` says what it names. MISSING: it has not. */
+static inline int point(const struct uf_table *table, uint32_t index, uint64_t hash,
+                        struct uf_found *found)
+{
+    _Atomic uint64_t *slot = uf_table_slot(table, found->bucket, found->head, index);
+    /* V2 <- V1. Acquire: the entry behind the word is complete. */
+    uint64_t word = slot == NULL ? 0 : atomic_load_explicit(slot, memory_order_acquire);
+    if (word >> 48 != (hash & 0xffff) || word == 0 || uf_word_is_deleted(word)) {
+        return UF_MISSING;
+    }
+    uint32_t handle = (uint32_t)word & ((1u << UF_HANDLE_BITS) - 1);
+    struct uf_value *value = uf_pool_block(table->pool, handle);
+    if (UF_UNLIKELY(value == NULL)) {
+        return UF_CORRUPT;
+    }
+    /* Key and value, while the head is waited for; at worst the next block's. */
+    __builtin_prefetch((const uint8_t *)value + UF_LINE);
+    __builtin_prefetch((const uint8_t *)value + 2 * UF_LINE);
+    found->word = word;
+    found->slot = slot;
+    found->value = value;
+    found->handle = handle;
+    found->index = index;
+    return UF_OK;
+}
+
+/* Whether what `point` found is the key's. OK: but for a look at the owner word when the caller has read
+ * what it wants. BUSY: the bucket or the entry changed, and a miss would perhaps be a false one. `room`:
+ * for payload in the entry's block, the key's included. */
+static inline int meet(const struct uf_table *table, const struct uf_key *key,
+                       struct uf_found *found, uint64_t *room)
+{
+    found->owner = atomic_load_explicit(&found->value->owner, memory_order_acquire);
+    if (UF_UNLIKELY(!uf_word_is_entry(found->owner) ||
+                    uf_table_word(key->hash, found->owner, found->handle) != found->word)) {
+        return is_damaged(found) ? UF_CORRUPT : UF_BUSY;
+    }
+    *room = uf_pool_room(table->pool, found->handle);
+    if (UF_UNLIKELY(*room < (uint64_t)key->words_count * 8)) {
+        return UF_MISSING; /* another key's: blocks keep their size */
+    }
+    if (UF_LIKELY(is_of(found, key))) {
+        return UF_LIKELY(is_head_still(table, found->bucket, found->head)) ? UF_OK : UF_BUSY;
+    }
+    return uf_table_is_still(found) ? UF_MISSING : UF_BUSY;
+}
+
+/* As uf_table_find, but what `meet` leaves to its caller is left to this one's. */
 __attribute__((always_inline)) static inline int
 seek(const struct uf_table *table, const struct uf_key *key, struct uf_found *found, uint64_t *room)
 {
-    const struct uf_pool *pool = table->pool;
     const uint32_t bucket = uf_table_bucket(table, key->hash);
-    const uint64_t fingerprint = key->hash & 0xffff;
     found->bucket = bucket;
     for (uint32_t tries = 0; tries < UF_TABLE_TRIES; tries++) {
         /* V6 <- V5. Acquire: the slots of valid bits are written. */
         uint64_t head = atomic_load_explicit(&table->bucket[bucket].head, memory_order_acquire);
         UF_STEP(V6);
-        bool again = false;
+        int status = UF_MISSING;
         uint32_t left = uf_table_candidates(table, bucket, head, key->hash);
         found->head = head;
-        while (left != 0 && !again) {
-            uint32_t index = (uint32_t)__builtin_ctz(left);
-            _Atomic uint64_t *slot = uf_table_slot(table, bucket, head, index);
+        while (left != 0 && status == UF_MISSING) {
+            status = point(table, (uint32_t)__builtin_ctz(left), key->hash, found);
             left &= left - 1;
-            /* V2 <- V1. Acquire: the entry behind the word is complete. */
-            uint64_t word = slot == NULL ? 0 : atomic_load_explicit(slot, memory_order_acquire);
-            if (word >> 48 != fingerprint || word == 0 || uf_word_is_deleted(word)) {
-                continue;
+            if (status == UF_OK) {
+                UF_STEP(V2);
+                status = meet(table, key, found, room);
             }
-            uint32_t handle = (uint32_t)word & ((1u << UF_HANDLE_BITS) - 1);
-            struct uf_value *value = uf_pool_block(pool, handle);
-            if (UF_UNLIKELY(value == NULL)) {
-                return UF_CORRUPT;
-            }
-            /* Key and value, while the head is waited for; at worst the next block's. */
-            __builtin_prefetch((const uint8_t *)value + UF_LINE);
-            __builtin_prefetch((const uint8_t *)value + 2 * UF_LINE);
-            UF_STEP(V2);
-            uint64_t owner = atomic_load_explicit(&value->owner, memory_order_acquire);
-            found->owner = owner;
-            found->word = word;
-            found->slot = slot;
-            found->value = value;
-            found->handle = handle;
-            found->index = index;
-            if (UF_UNLIKELY(!uf_word_is_entry(owner) ||
-                            uf_table_word(fingerprint, owner, handle) != word)) {
-                if (is_damaged(found)) {
-                    return UF_CORRUPT;
-                }
-                again = true; /* it changed: a miss would perhaps be a false one */
-                continue;
-            }
-            *room = uf_pool_room(pool, handle);
-            if (UF_UNLIKELY(*room < (uint64_t)key->words_count * 8)) {
-                continue; /* another key's: blocks keep their size */
-            }
-            if (UF_LIKELY(is_of(found, key))) {
-                if (UF_LIKELY(is_head_still(table, bucket, head))) {
-                    return UF_OK;
-                }
-                again = true; /* the bucket changed: likewise */
-                continue;
-            }
-            again = !uf_table_is_still(found);
         }
-        if (!again) {
-            return UF_MISSING;
+        if (UF_LIKELY(status != UF_BUSY)) {
+            return status;
         }
     }
     return UF_BUSY;
@@ -206,27 +191,57 @@ int uf_table_find(const struct uf_table *table, const struct uf_key *key, struct
     return UF_BUSY;
 }
 
+/* What the key's entry says of itself. BUSY: its length is another entry's. */
+static inline int describe(const struct uf_key *key, const struct uf_found *found,
+                           uint64_t room_in_block, struct uf_entry *entry)
+{
+    const uint64_t offset = (uint64_t)key->words_count * 8;
+    uf_table_describe(found, entry);
+    if (entry->value_bytes > room_in_block - offset) {
+        return uf_table_is_still(found) ? UF_CORRUPT : UF_BUSY;
+    }
+    UF_STEP(V4);
+    return UF_OK;
+}
+
 int uf_table_glance(const struct uf_table *table, const struct uf_key *key, struct uf_found *found,
                     struct uf_entry *entry)
 {
     for (uint32_t tries = 0; tries < UF_TABLE_TRIES; tries++) {
-        uint64_t room_in_block;
-        int status = seek(table, key, found, &room_in_block);
-        if (status != UF_OK) {
+        uint64_t room;
+        int status = seek(table, key, found, &room);
+        if (status == UF_OK) {
+            status = describe(key, found, room, entry);
+        }
+        if (UF_LIKELY(status != UF_BUSY)) {
             return status;
         }
-        uf_table_describe(found, entry);
-        const uint64_t offset = (uint64_t)key->words_count * 8;
-        if (entry->value_bytes > room_in_block - offset) {
-            if (!uf_table_is_still(found)) {
-                continue; /* the length is another entry's */
-            }
-            return UF_CORRUPT;
-        }
-        UF_STEP(V4);
-        return UF_OK;
     }
     return UF_BUSY;
+}
+
+int uf_table_nearer(const struct uf_table *table, uint64_t hash, struct uf_found *found)
+{
+    found->bucket = uf_table_bucket(table, hash);
+    /* V6 <- V5. Acquire: as in seek. */
+    found->head = atomic_load_explicit(&table->bucket[found->bucket].head, memory_order_acquire);
+    uint32_t alike = uf_table_candidates(table, found->bucket, found->head, hash);
+    if (alike == 0) {
+        return UF_MISSING;
+    }
+    int status = point(table, (uint32_t)__builtin_ctz(alike), hash, found);
+    if (status == UF_OK) {
+        __builtin_prefetch(found->value);
+    }
+    return (alike & (alike - 1)) == 0 ? status : UF_BUSY;
+}
+
+int uf_table_met(const struct uf_table *table, const struct uf_key *key, struct uf_found *found,
+                 struct uf_entry *entry)
+{
+    uint64_t room;
+    int status = meet(table, key, found, &room);
+    return status == UF_OK ? describe(key, found, room, entry) : status;
 }
 
 bool uf_table_fetch(const struct uf_table *table, const struct uf_found *found,

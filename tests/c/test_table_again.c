@@ -25,7 +25,16 @@ static int recollect(const struct clerk *clerk, const struct name *name, struct 
         return UF_MISSING;
     }
     for (uint32_t tries = 0; tries < UF_TABLE_TRIES; tries++) {
-        int status = uf_table_glance(&clerk->table, &name->key, &memory->found, &entry);
+        int status = UF_BUSY;
+        if (tries == 0) { /* as a batch does */
+            status = uf_table_nearer(&clerk->table, name->key.hash, &memory->found);
+            if (status == UF_OK) {
+                status = uf_table_met(&clerk->table, &name->key, &memory->found, &entry);
+            }
+        }
+        if (status != UF_OK) {
+            status = uf_table_glance(&clerk->table, &name->key, &memory->found, &entry);
+        }
         if (status != UF_OK) {
             return status;
         }

@@ -95,6 +95,26 @@ static void ask_miss_a(void)
     uint64_t value = get_as(me(), A);
     CHECK(value == 0 || (!done && value == 7));
 }
+/* As a batch reads: the entry is found at one time, and compared and copied at another. */
+static void get_a_in_steps(void)
+{
+    uint64_t data[2] = {0, 0};
+    struct uf_found found;
+    struct uf_entry entry;
+    CHECK(uf_table_nearer(&table[me()], key[A].hash, &found) != UF_MISSING);
+    if (uf_table_met(&table[me()], &key[A], &found, &entry) != UF_OK) {
+        values_read |= 1ull << 9; /* a search would tell */
+        return;
+    }
+    CHECK(entry.value_bytes <= sizeof data);
+    if (uf_table_fetch(&table[me()], &found, &key[A], data, entry.value_bytes)) {
+        CHECK(data[0] == 7 || data[0] == 1 || data[0] == 2);
+        CHECK_EQ(entry.value_bytes, bytes_of(data[0]));
+        CHECK_EQ(entry.tag, data[0]);
+        CHECK_EQ(data[1], data[0]);
+        values_read |= 1ull << data[0];
+    }
+}
 /* What was kept of A is A still, or it was written since. */
 static void keep_a_ask_again(void)
 {
@@ -315,6 +335,11 @@ static void old_and_new(void)
     CHECK((values_read & 1ull << 7) != 0 && (values_read & 1ull << 1) != 0);
 }
 
+static void all_and_none(void)
+{
+    CHECK_EQ(values_read >> 1, 0x143); /* 1, 2, 7, and what a search would tell */
+}
+
 static void both_again(void)
 {
     CHECK((again_ever & 1ull << 7) != 0 && (again_ever & 1ull << 1) != 0);
@@ -337,6 +362,8 @@ static const struct explore_check checks[] = {
           .body = {set_a_1, set_a_2, get_a_surely}, .usual = {2, 1}, .deep = {2, 2}),
     TABLE("table-reuse-same-key", 51000, setup_a_tight, finish_1,
           .body = {set_a_set_a, get_a_surely}),
+    TABLE("table-reuse-in-steps", 4900, setup_a_tight, finish_1,
+          .body = {set_a_set_a, get_a_in_steps}, .after = all_and_none),
     TABLE("table-reuse-tails", 1000, setup_a_tails, finish_1, .body = {set_a_set_a, get_a_surely},
           .usual = {2, 2}),
     TABLE("table-reuse-other-key", 11000, setup_a_tight, finish_2,

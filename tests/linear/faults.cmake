@@ -87,14 +87,13 @@ elseif(NAME STREQUAL "read_without_a_second_look")
 
 elseif(NAME STREQUAL "miss_beside_a_replacement")
     # A reader whose entry was replaced as it looked says that there is none.
-    put([=[                again = true; /* it changed: a miss would perhaps be a false one */]=]
-        [=[                again = false;]=])
+    put([=[        return is_damaged(found) ? UF_CORRUPT : UF_BUSY;]=]
+        [=[        return is_damaged(found) ? UF_CORRUPT : UF_MISSING;]=])
 
 elseif(NAME STREQUAL "entry_of_another_head")
     # A reader takes what stands in a valid slot for an entry, though the head has changed meanwhile.
-    put([=[                if (UF_LIKELY(is_head_still(table, bucket, head))) {
-]=] [=[                if (true) {
-]=])
+    put([=[        return UF_LIKELY(is_head_still(table, found->bucket, found->head)) ? UF_OK : UF_BUSY;]=]
+        [=[        return is_head_still(table, found->bucket, found->head) ? UF_OK : UF_OK;]=])
 
 elseif(NAME STREQUAL "kept_without_comparing_the_slot")
     # What a reader keeps is good to it until the block is written, which is after the slot.

@@ -204,7 +204,8 @@ cdef extern from "uf.h" nogil:
     bint uf_table_lacks(const uf_table *table, uint64_t hash)
     bint uf_table_again(const uf_table *table, const uf_found *found)
     void uf_table_near(const uf_table *table, uint64_t hash)
-    void uf_table_nearer(const uf_table *table, uint64_t hash)
+    int uf_table_nearer(const uf_table *table, uint64_t hash, uf_found *found)
+    int uf_table_met(const uf_table *table, const uf_key *key, uf_found *found, uf_entry *entry)
     int uf_table_set(uf_table *table, const uf_key *key, const void *data, uint64_t data_bytes,
                      uint64_t now_ns, uint32_t mode, uf_entry *entry)
     int uf_table_delete(uf_table *table, const uf_key *key, uint64_t now_ns, uint64_t stamp)

@@ -11,6 +11,7 @@ cdef extern from *:
     """
     /* None of these leaves an exception behind unless it says so, so Cython need not look. */
     static inline int uf_is_kind(PyObject *one, PyTypeObject *kind) { return Py_TYPE(one) == kind; }
+    static inline void uf_text_near(PyObject *one) { __builtin_prefetch((PyASCIIObject *)one + 1); }
     static inline PyObject *uf_shared(PyObject *one) { Py_INCREF(one); return one; }
     """
     ctypedef struct PyTypeObject:
@@ -23,6 +24,7 @@ cdef extern from *:
     bint is_kind "uf_is_kind"(PyObject *one, PyTypeObject *kind) noexcept
     PyObject *shared "uf_shared"(PyObject *one) noexcept
     void give_back "Py_DECREF"(PyObject *one) noexcept
+    void text_near "uf_text_near"(PyObject *one) noexcept  # a hint, of what may be a str
     bint is_ascii "PyUnicode_IS_COMPACT_ASCII"(PyObject *text) noexcept
     void *ascii_of "PyUnicode_DATA"(PyObject *text) noexcept
     Py_ssize_t length_of "PyUnicode_GET_LENGTH"(PyObject *text) noexcept

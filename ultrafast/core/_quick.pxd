@@ -128,9 +128,7 @@ cdef inline PyObject *quick_read(
 
     What is worth keeping is told in `found`, or its word is 0.
     """
-    cdef char small[SMALL]
     cdef _c.uf_entry entry
-    cdef PyObject *value
     cdef int status
     if table.region._mode < READABLE:
         return NULL
@@ -140,6 +138,15 @@ cdef inline PyObject *quick_read(
         return shared(default)
     if status != _c.UF_OK or entry.expires_ns != 0:
         return NULL
+    return quick_found(table, key, found, &entry)
+
+
+cdef inline PyObject *quick_found(
+    Table table, const _c.uf_key *key, _c.uf_found *found, const _c.uf_entry *entry
+) noexcept:
+    """As `quick_read`, of the entry that was found and has no time to live."""
+    cdef char small[SMALL]
+    cdef PyObject *value
     if entry.tag == TAG_BYTES or entry.tag == TAG_CODEC:
         if entry.value_bytes > QUICK_BYTES:
             return NULL

@@ -19,18 +19,22 @@ from ultrafast.core._entries cimport (
 from ultrafast.core._kept cimport KEPT, drop, recalled
 from ultrafast.core._py cimport (
     METH_FASTCALL, METH_KEYWORDS, PyMethodDef, PyTypeObject, PyUnicode_Type, Py_False, Py_None,
-    Py_True, fill_item, give_back, is_kind, item_of, length_of, method_of, raised, shared
+    Py_True, ascii_of, fill_item, give_back, is_ascii, is_kind, item_of, length_of, method_of,
+    raised, shared, text_near
 )
 from ultrafast.core._quick cimport (
-    SPACES, Space, quick_has, quick_key, quick_read, quick_value, quick_write, space_of
+    SPACES, Space, quick_found, quick_has, quick_key, quick_read, quick_value, quick_write, space_of
 )
-from ultrafast.core._region cimport text_of
+from ultrafast.core._region cimport READABLE, text_of
 from ultrafast.core._table cimport GONE, NEEDS_CODEC, Table
 
 from ultrafast import errors
 
 cdef enum:
-    AHEAD = 32                  # keys of a batch whose entries are brought near together
+    AHEAD = 32                  # keys of a batch that are on their way at once, a power of 2
+    LAG_OF_BUCKET = 4           # steps from a key's text to its bucket,
+    LAG_OF_BLOCK = 12           # to its block,
+    LAG = 20                    # to its use
     INCR_TRIES = 10000          # each means that another's write succeeded
 
 cdef object ABSENT = object()
@@ -129,28 +133,62 @@ def quicken(kind):
 # Of some keys that are read or written next: made, and on their way from memory.
 cdef struct Ahead:
     _c.uf_key core[AHEAD]
+    _c.uf_found found[AHEAD]
+    int status[AHEAD]           # of `found`
     bint is_short[AHEAD]
     uint64_t words[AHEAD * SHORT_WORDS]
 
 
-cdef int look_ahead(Ahead *ahead, Table table, const Space *space, list keys, Py_ssize_t at,
-                    Py_ssize_t count) noexcept:
-    """Make keys[at : at + count]; begin to fetch first their buckets, then their blocks."""
+cdef inline void look_ahead(Ahead *ahead, Table table, const Space *space, PyObject *keys,
+                            Py_ssize_t count, Py_ssize_t at) noexcept:
+    """Before keys[at - LAG] is read or written: bring what those behind it need one step nearer.
+
+    In turns with the reads, so that memory works while values are copied: first the text of a key, then
+    its bucket, then its block.
+    """
     cdef PyObject *name
     cdef Py_ssize_t i
-    for i in range(count):
-        name = item_of(<PyObject *>keys, at + i)
+    if at < count:
+        text_near(item_of(keys, at))
+    at -= LAG_OF_BUCKET
+    if 0 <= at < count:
+        i = at & (AHEAD - 1)
+        name = item_of(keys, at)
         ahead.is_short[i] = (
-            is_kind(name, &PyUnicode_Type)
+            is_kind(name, &PyUnicode_Type) and is_ascii(name)
             and length_of(name) + <Py_ssize_t>space.made.bytes <= (SHORT_WORDS - 1) * 8
-            and quick_key(space, name, &ahead.words[i * SHORT_WORDS], &ahead.core[i])
+            and _c.uf_key_begin(
+                &ahead.core[i], &space.made, ascii_of(name), length_of(name)
+            ) == _c.UF_OK
         )
         if ahead.is_short[i]:
             _c.uf_table_near(table._table, ahead.core[i].hash)
-    for i in range(count):
-        if ahead.is_short[i]:
-            _c.uf_table_nearer(table._table, ahead.core[i].hash)
-    return 0
+            _c.uf_key_end(
+                &ahead.core[i], &space.made, &ahead.words[i * SHORT_WORDS], ascii_of(name)
+            )
+    at -= LAG_OF_BLOCK - LAG_OF_BUCKET
+    if 0 <= at < count:
+        i = at & (AHEAD - 1)
+        if ahead.is_short[i] and table.region._mode >= READABLE:
+            ahead.status[i] = _c.uf_table_nearer(
+                table._table, ahead.core[i].hash, &ahead.found[i]
+            )
+
+
+cdef PyObject *quick_ahead(Ahead *ahead, Py_ssize_t i, Table table, PyObject *default) noexcept:
+    """As `quick_read`, of one of these keys."""
+    cdef _c.uf_entry entry
+    if not ahead.is_short[i] or table.region._mode < READABLE:
+        return NULL
+    if ahead.status[i] == _c.UF_MISSING:
+        return shared(default)
+    if (
+        ahead.status[i] == _c.UF_OK
+        and _c.uf_table_met(table._table, &ahead.core[i], &ahead.found[i], &entry) == _c.UF_OK
+        and entry.expires_ns == 0
+    ):
+        return quick_found(table, &ahead.core[i], &ahead.found[i], &entry)
+    return quick_read(table, &ahead.core[i], default, &ahead.found[i])
 
 
 cdef class StoreDoor:
@@ -228,26 +266,21 @@ cdef class StoreDoor:
         """The values of these keys, in their order; `default` for those that are missing."""
         cdef Ahead ahead
         cdef Space space
-        cdef _c.uf_found unkept
         cdef list wanted = list(keys)  # ours: nobody changes it meanwhile
         cdef list found = PyList_New(len(wanted))
-        cdef Py_ssize_t at = 0
-        cdef Py_ssize_t count, i
+        cdef Py_ssize_t step, at, i
         cdef PyObject *value
         self._here(namespace, &space)
-        while at < len(wanted):
-            count = min(AHEAD, len(wanted) - at)
-            look_ahead(&ahead, self._shelf, &space, wanted, at, count)
-            for i in range(count):
-                value = NULL
-                if ahead.is_short[i]:
-                    value = quick_read(
-                        self._shelf, &ahead.core[i], <PyObject *>default, &unkept
-                    )
+        cdef Py_ssize_t count = len(wanted)
+        for step in range(count + LAG):
+            look_ahead(&ahead, self._shelf, &space, <PyObject *>wanted, count, step)
+            at = step - LAG
+            i = at & (AHEAD - 1)
+            if at >= 0:
+                value = quick_ahead(&ahead, i, self._shelf, <PyObject *>default)
                 if value == NULL:
-                    value = ordinary_value(self, namespace, wanted[at + i], default)
-                fill_item(<PyObject *>found, at + i, value)
-            at += count
+                    value = ordinary_value(self, namespace, wanted[at], default)
+                fill_item(<PyObject *>found, at, value)
         return found
 
     def _set_many(self, str namespace not None, list keys not None, list values not None,
@@ -255,25 +288,24 @@ cdef class StoreDoor:
         """Whether each was kept, in order: False for no room."""
         cdef Ahead ahead
         cdef Space space
-        cdef Py_ssize_t at = 0
-        cdef Py_ssize_t count, i
+        cdef Py_ssize_t step, at, i
         cdef list done = [True] * len(keys)
         if len(values) != len(keys):
             raise ValueError(f"{len(keys)} keys and {len(values)} values")
         self._here(namespace, &space)
-        while at < len(keys):
-            count = min(AHEAD, len(keys) - at)
-            look_ahead(&ahead, self._shelf, &space, keys, at, count)
-            for i in range(count):
-                if (
-                    expires_ns != 0
-                    or not ahead.is_short[i]
-                    or not quick_write(
-                        self._shelf, &ahead.core[i], item_of(<PyObject *>values, at + i)
-                    )
-                ):
-                    done[at + i] = self._set_one(namespace, keys[at + i], values[at + i], expires_ns)
-            at += count
+        cdef Py_ssize_t count = len(keys)
+        for step in range(count + LAG):
+            look_ahead(&ahead, self._shelf, &space, <PyObject *>keys, count, step)
+            at = step - LAG
+            i = at & (AHEAD - 1)
+            if at >= 0 and (
+                expires_ns != 0
+                or not ahead.is_short[i]
+                or not quick_write(
+                    self._shelf, &ahead.core[i], item_of(<PyObject *>values, at)
+                )
+            ):
+                done[at] = self._set_one(namespace, keys[at], values[at], expires_ns)
         return done
 
     cdef bint _set_one(self, str namespace, object key, object value, uint64_t expires_ns) except -1:
@@ -300,19 +332,20 @@ cdef class StoreDoor:
         cdef Ahead ahead
         cdef Space space
         cdef list wanted = list(keys)
-        cdef Py_ssize_t at = 0
-        cdef Py_ssize_t count, i
+        cdef Py_ssize_t step, at, i
         done = []
         self._here(namespace, &space)
-        while at < len(wanted):
-            count = min(AHEAD, len(wanted) - at)
-            look_ahead(&ahead, self._shelf, &space, wanted, at, count)
-            for i in range(count):
-                if ahead.is_short[i]:
-                    done.append(self._shelf._delete(&ahead.core[i], 0))
-                else:
-                    done.append(self.delete(namespace, wanted[at + i]))
-            at += count
+        cdef Py_ssize_t count = len(wanted)
+        for step in range(count + LAG):
+            look_ahead(&ahead, self._shelf, &space, <PyObject *>wanted, count, step)
+            at = step - LAG
+            i = at & (AHEAD - 1)
+            if at < 0:
+                continue
+            if ahead.is_short[i]:
+                done.append(self._shelf._delete(&ahead.core[i], 0))
+            else:
+                done.append(self.delete(namespace, wanted[at]))
         return done
 
     def incr(self, str namespace not None, str key not None, delta=1, *, ttl_s=None):
