@@ -58,6 +58,7 @@ __all__ = [
     "StoreFull",
     "SubjectError",
     "SystemCallFailed",
+    "TaskCalledOff",
     "TaskFailed",
     "TaskInvalid",
     "TaskTimeout",
@@ -335,6 +336,10 @@ class TaskInvalid(UltrafastError, ValueError):
 
 class TaskFailed(UltrafastError, RuntimeError):
     """The model answered, and the answer is no result: refused, cut short, empty."""
+
+
+class TaskCalledOff(TaskFailed):
+    """Whoever asked for it waits no more, or its agent was terminated without draining."""
 
 
 class TaskTimeout(UltrafastError, TimeoutError):

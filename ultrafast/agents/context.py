@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from ultrafast.agents.errands import within_time
 from ultrafast.agents.monitors import Monitor
 from ultrafast.agents.population import Population
 from ultrafast.agents.spawner import Spawner
@@ -26,7 +27,7 @@ from ultrafast.bus.subscription import Publication, Subscription, WhenFull
 from ultrafast.bus.wire import Kind, ttl_ms_of
 from ultrafast.bus.workqueue import WorkQueue
 from ultrafast.core import Loan, Outlet, now_ns
-from ultrafast.errors import UltrafastError
+from ultrafast.errors import MessageExpired, TaskTimeout, UltrafastError
 from ultrafast.executor.executor import failed_result
 from ultrafast.executor.profiles import Profile
 from ultrafast.executor.tasks import Result, Task
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["Context", "SystemContext"]
 
 _GRACE_S = 5.0
+_TTL_S_MAX = 4_000_000.0
 
 
 class SystemContext(Population):
@@ -171,23 +173,37 @@ class SystemContext(Population):
     # --- tasks
 
     async def execute_task(self, agent_id: int, task: Task) -> Result:
-        """Have an agent do a task.
+        """Have an agent do a task, within `task.constraints.timeout_s` from this call.
+
+        Who stops waiting, by a time limit of their own or because they are cancelled, has the task
+        stopped: in its agent's mailbox, in the agent, and at the model.
 
         Raises
         ------
-        TaskTimeout, TaskFailed, TaskInvalid, ModelError
+        TaskTimeout
+            Its time was over: before its agent came to it, in the agent, or at the model. A task
+            that an agent asks for while it does another has no more time than is left of that.
+        TaskFailed, TaskInvalid, ModelError
             As the executor says; AgentGone and QueueFull as `request` says.
         """
         started = now_ns()
         metrics = self._endpoint.metrics
+        task = within_time(task)
+        timeout_s = task.constraints.timeout_s
         try:
             answer = await self.bus.request(
                 None,
                 agent_id,
                 task,
-                timeout_s=task.constraints.timeout_s + _GRACE_S,
+                timeout_s=timeout_s + _GRACE_S,
                 kind=Kind.TASK,
+                ttl_s=min(timeout_s, _TTL_S_MAX),
             )
+        except MessageExpired:
+            metrics.add(Counter.TASKS_FAILED)
+            raise TaskTimeout(
+                f"task {task.id!r}: agent {agent_id:#x} did not come to it within {timeout_s:g} s"
+            ) from None
         except BaseException:
             metrics.add(Counter.TASKS_FAILED)
             raise

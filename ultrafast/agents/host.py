@@ -23,6 +23,7 @@ import msgspec
 
 from ultrafast.agents.agent import IncomingMessage
 from ultrafast.agents.context import Context, SystemContext
+from ultrafast.agents.errands import Errands, within_time
 from ultrafast.agents.hosted import Hosted, Repeats
 from ultrafast.agents.lodging import Lodging
 from ultrafast.agents.registry import AgentType
@@ -31,7 +32,7 @@ from ultrafast.bus import tracing
 from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.wire import Kind, Reason, is_overdue, origin_of
 from ultrafast.core import Message, now_ns
-from ultrafast.errors import DecodeError, UltrafastError
+from ultrafast.errors import DecodeError, TaskCalledOff, UltrafastError
 from ultrafast.executor.profiles import Profile
 from ultrafast.executor.tasks import Result, Task
 from ultrafast.metric_names import Counter, Histogram
@@ -40,6 +41,7 @@ __all__ = ["AgentHost", "TaskRunner"]
 
 log = logging.getLogger(__name__)
 
+_CALLED_OFF = "whoever asked for it waits no more"
 _THREADS = 8  # of a process, for handlers that are declared `in_thread`
 
 
@@ -77,6 +79,7 @@ class AgentHost(Lodging):
         self._make_executor = executor
         self._executor: TaskRunner | None = None
         self._threads: ThreadPoolExecutor | None = None
+        self._errands = Errands()
         self._me = endpoint.region.slot
         self._held: list[Message] = []
         self._repeats = Repeats(endpoint.table, max_redeliveries)
@@ -97,7 +100,7 @@ class AgentHost(Lodging):
         """Do a task on this process's executor."""
         if self._executor is None:
             self._executor = self._make_executor()
-        return await self._executor.execute(task, profile, agent=f"{agent_id:#x}")
+        return await self._executor.execute(within_time(task), profile, agent=f"{agent_id:#x}")
 
     def keep(self, agent_id: int, subscription: Any) -> None:
         """Close a subscription with its agent."""
@@ -178,7 +181,12 @@ class AgentHost(Lodging):
                 )
             else:
                 task = msgspec.msgpack.decode(message.payload, type=Task)
-                outcome = tracing.call(message.trace, hosted.agent.execute, task)
+                execute = hosted.agent.execute
+                run = self._errands.run
+                doing: Awaitable[Any] = tracing.call(
+                    message.trace, run, hosted.id, message, task, execute
+                )
+                return doing
         except msgspec.MsgspecError as error:
             self._raised(hosted, message, DecodeError(str(error)))
             return None
@@ -216,7 +224,13 @@ class AgentHost(Lodging):
             self._raised(hosted, message, error)
         else:
             self._done(hosted, message, outcome)
-        self._freed(hosted)
+        if hosted.running == 1 and hosted.fallen is None:  # as `_freed`, in line
+            hosted.running = 0
+            hosted.busy = False
+            if hosted.mailbox or hosted.stopping:
+                self._work(hosted, self._next(hosted))
+        else:
+            self._freed(hosted)
 
     def _freed(self, hosted: Hosted) -> None:
         hosted.running -= 1
@@ -297,7 +311,22 @@ class AgentHost(Lodging):
             )
         self._system.bus.reply_error(message, error)
         self._finished(hosted, message, failed=True)
-        self._judge(hosted, error)
+        if not isinstance(error, TaskCalledOff):
+            self._judge(hosted, error)
+
+    def _cancel(self, agent_id: int, number: int) -> None:
+        hosted = self._hosted.get(agent_id)
+        if hosted is None or self._errands.call_off(number, _CALLED_OFF):
+            return
+        for message in hosted.mailbox or ():
+            if not isinstance(message, Due) and message.correlation == number:
+                hosted.mailbox.remove(message)  # type: ignore[union-attr]  # it was in there
+                self._agents.set_depth(hosted.slot, len(hosted.mailbox or ()))
+                self._raised(hosted, message, TaskCalledOff(_CALLED_OFF))
+                return
+
+    def _stop_tasks(self, agent_id: int) -> None:
+        self._errands.call_off_all(agent_id, "its agent was terminated without draining")
 
     def _finished(self, hosted: Hosted, message: Message, *, failed: bool) -> None:
         metrics = self._metrics

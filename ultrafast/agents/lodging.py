@@ -53,6 +53,14 @@ class Lodging(Endings):
         """What an agent can do here."""
         raise NotImplementedError
 
+    def _cancel(self, agent_id: int, number: int) -> None:
+        """Stop the task that an agent was asked for by a message."""
+        raise NotImplementedError
+
+    def _stop_tasks(self, agent_id: int) -> None:
+        """Stop all tasks that an agent has begun."""
+        raise NotImplementedError
+
     def _restore(self, agent_id: int, repeated: bool = False) -> Hosted | None:
         """Build again an agent that lived here before this process did, or is about to start."""
         info = self._agents.look(agent_id)
@@ -83,6 +91,10 @@ class Lodging(Endings):
             answer_roll(self._endpoint, message, self._seated)
         elif operation in (Operation.STOP, Operation.STOP_NOW):
             self._told_to_stop(agent_id, message, now=operation == Operation.STOP_NOW)
+        elif operation == Operation.CANCEL:
+            number = message.correlation
+            message.release()
+            self._cancel(agent_id, number)
         elif operation == Operation.FAIL:
             reason = bytes(message.payload).decode("utf-8", "replace")
             message.release()
@@ -232,6 +244,7 @@ class Lodging(Endings):
             for letter in waiting or ():
                 if not isinstance(letter, Due):
                     self._system.bus.dead_letter(letter, Reason.AGENT_STOPPED)
+            self._stop_tasks(agent_id)
         self._rest(hosted)
 
     async def _stop(self, hosted: Hosted) -> None:

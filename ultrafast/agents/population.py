@@ -130,7 +130,9 @@ class Population:
         Parameters
         ----------
         drain : bool
-            Handle the messages that it has first; otherwise they become dead letters.
+            Handle the messages that it has first; otherwise they become dead letters, and a task
+            that it has begun is stopped, with its model call. A message that it has begun to handle
+            it handles to the end.
         timeout_s : float
             How long to wait for it to have stopped; then `TimeoutError`, and it goes on stopping.
         forget_state : bool

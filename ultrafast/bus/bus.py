@@ -21,7 +21,7 @@ from ultrafast.bus.publications import Publications
 from ultrafast.bus.replies import Replies
 from ultrafast.bus.subscription import Publication, Subscription, WhenFull
 from ultrafast.bus.undelivered import Undelivered
-from ultrafast.bus.wire import Kind, Reason, ttl_ms_of
+from ultrafast.bus.wire import Kind, Operation, Reason, lane_of, ttl_ms_of
 from ultrafast.bus.workqueue import WorkQueue, WorkQueues
 from ultrafast.core import Loan, Message, now_ns
 from ultrafast.core._status import FULL, STALE
@@ -202,14 +202,31 @@ class UltraFastCommunicationBus:
         if answer is None:
             answer = await self._ask_again(started, asked, timeout_s, extra, kind)
         if type(answer) is not Message:
+            number = self._asker.number if kind else 0
             try:
                 answer = await answer
+            except asyncio.CancelledError:
+                if kind == Kind.TASK:
+                    self._call_off(receiver, number, priority)
+                raise
             except TimeoutError:
                 self._metrics.add(Counter.EXPIRED)
+                if kind == Kind.TASK:
+                    self._call_off(receiver, number, priority)
                 raise TimeoutError(
                     f"agent {receiver:#x} did not answer within {timeout_s:g} s"
                 ) from None
         return self._asker.value(answer, started)
+
+    def _call_off(self, receiver: int, number: int, priority: str | int) -> None:
+        """Tell an agent's host that nobody waits for a task any more: by the lane that the task
+        went, for not to overtake it. A full queue is not told; the task's time ends all the same.
+        """
+        info = self._agents.look(receiver)
+        if info is not None and not self._endpoint.closed:
+            head = (int(Kind.CONTROL), 0, 0, receiver, number, now_ns(), 0, 0)
+            lane = lane_of(priority)
+            self._endpoint.post(info.worker, lane, b"", *head, int(Operation.CANCEL))
 
     async def _ask_again(
         self,

@@ -58,6 +58,7 @@ class Operation(IntEnum):
     WARM = 4
     ROLL = 5
     FAIL = 6
+    CANCEL = 7
 
 
 class Reason(IntEnum):

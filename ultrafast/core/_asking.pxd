@@ -17,6 +17,7 @@ cdef class Asker:
     cdef object _went_wrong            # gets what a handler let through that is to end the process
     cdef object _read                  # makes a value of an answer that is not plain
     cdef object _decode                # of the bytes of a message
+    cdef readonly uint64_t number      # of the request that was sent last
     cdef uint64_t _until_ns            # of handing out within callers' turns; 0: a turn begins
     cdef uint8_t _answers              # kind
     cdef uint8_t _plain                # codec that `_decode` reads

@@ -11,6 +11,8 @@ from ultrafast.core._sender import Sender
 
 @final
 class Asker:
+    @property
+    def number(self) -> int: ...
     def __new__(
         cls,
         sender: Sender,

@@ -108,7 +108,7 @@ cdef class Asker:
         head = <_c.uf_message *>_c.uf_pool_block(self._sender.queues._pool, handle)
         head.kind = kind
         head.reply_queue = <uint16_t>(self._receiver.index + 1)
-        number = head.correlation
+        number = self.number = head.correlation
         mine = worker == self._receiver.index
         if mine:
             # Awake already: nobody needs to ring.
