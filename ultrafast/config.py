@@ -91,9 +91,11 @@ class AgentPoolConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     dynamic_scaling : bool
         Whether pools grow and shrink with demand; they are refilled either way.
     scale_up_threshold : float
-        When more than this share of a pool is in use, its size doubles, up to 16 times the first.
+        When more than this share of a pool is in use, its size doubles; when what is expected to be
+        spawned in two seconds would use more, it grows to hold it. Up to 16 times the first size.
     scale_down_threshold : float
-        When less than this share is in use for a second, it halves, down to the first.
+        When less than this share is in use, and expected to be, for a second, it halves, down to
+        the first; warm agents beyond its size are given back.
     """
 
     pre_warm: dict[str, int] = msgspec.field(

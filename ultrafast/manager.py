@@ -291,7 +291,11 @@ class UltraFastAgentManager(SystemContext):
         self._endpoint = parts.endpoint
         self._metrics = MetricsReader(parts.endpoint.metrics)
         self._pools = PoolKeeper(
-            parts.endpoint, parts.spawner, config.agent_pool, self.events.emit_soon
+            parts.endpoint,
+            parts.spawner,
+            config.agent_pool,
+            self.events.emit_soon,
+            max_agents=config.max_concurrent_agents,
         )
         self._validator = PerformanceValidator(
             self._metrics, config, self.pids, region.path, self.events.emit_soon

@@ -351,7 +351,7 @@ class AgentHost(Lodging):
     @property
     def is_quiet(self) -> bool:
         """Whether no handler of an agent waits for anything."""
-        return not self._tasks
+        return self._tasks <= self._warming
 
     def hold(self) -> None:
         """From now on keep what comes for agents, as if it were handled, but what may not come

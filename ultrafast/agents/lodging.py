@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+from array import array
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -22,8 +23,9 @@ from ultrafast.agents.nursery import is_overridden
 from ultrafast.agents.rollcall import answer_roll
 from ultrafast.agents.state import State, save_after_messages
 from ultrafast.agents.timers import Due, Timer
+from ultrafast.agents.warming import warm_many
 from ultrafast.bus.endpoint import Endpoint
-from ultrafast.bus.wire import LANES, Kind, Operation, Reason
+from ultrafast.bus.wire import LANES, REPLY_LANE, Kind, Operation, Reason
 from ultrafast.core import Message, now_ns
 from ultrafast.core._agents import ACTIVE, DRAINING, FREE, STARTING, STOPPED, WARM
 from ultrafast.errors import AgentGone
@@ -46,6 +48,7 @@ class Lodging(Endings):
     def __init__(self, system: SystemContext, endpoint: Endpoint) -> None:
         super().__init__(system, endpoint)
         self._began_ns = now_ns()
+        self._warming: set[asyncio.Task[None]] = set()
         endpoint.on(Kind.CONTROL, self._controlled)
         system.host_here(self.start_all)
 
@@ -84,9 +87,12 @@ class Lodging(Endings):
         elif operation == Operation.WARM:
             # What can't be read, the endpoint reports; the count is believed up to all records.
             number, count = msgspec.msgpack.decode(message.payload, type=tuple[int, int])
+            asker = message.reply_queue, message.correlation
             message.release()
-            for _ in range(min(count, self._agents.capacity)):
-                self._run(self._nursery.warm_up(number))
+            task = self._loop.create_task(self._warm(number, count, *asker))
+            for tasks in (self._tasks, self._warming):
+                tasks.add(task)
+                task.add_done_callback(tasks.discard)
         elif operation == Operation.ROLL:
             answer_roll(self._endpoint, message, self._seated)
         elif operation in (Operation.STOP, Operation.STOP_NOW):
@@ -102,6 +108,12 @@ class Lodging(Endings):
         else:
             log.warning("control message with operation %d", operation)
             message.release()
+
+    async def _warm(self, number: int, count: int, reply_queue: int, correlation: int) -> None:
+        built = await warm_many(self._nursery, number, min(count, self._agents.capacity))
+        if reply_queue:
+            head = (int(Kind.REPLY), 0, 0, 0, correlation)
+            self._endpoint.post(reply_queue - 1, REPLY_LANE, array("Q", [built]), *head)
 
     def _seated(self, agent_id: int) -> Hosted | None:
         """The agent with an id, where it lives here; built now, if need be."""
@@ -289,6 +301,8 @@ class Lodging(Endings):
 
     async def stop_all(self, timeout_s: float) -> None:
         """Run every agent's on_stop and free its record; handlers get `timeout_s` to finish."""
+        for task in set(self._warming):
+            task.cancel()
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=timeout_s)
         self._stopping = True

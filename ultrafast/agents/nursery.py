@@ -77,20 +77,21 @@ class Nursery:
         """Whether an agent with this id is warm here."""
         return agent_id in self._warm
 
-    async def warm_up(self, number: int) -> None:
-        """Build one agent ahead of its spawn."""
+    async def warm_up(self, number: int) -> bool:
+        """Build one agent ahead of its spawn: whether it could be."""
         try:
             kind = self._types[number][0] if number in self._types else None
             limit = kind.mailbox_capacity if kind is not None else 1
             agent_id = self._agents.new(number, self._index, 2, BUILDING, limit, 0, now_ns())
         except NoAgentSlot:
-            return  # the records are needed for live agents
+            return False  # the records are needed for live agents
         agent = await self._warmed(number)
         if agent is None:
             self._agents.move(agent_id, BUILDING, FREE)
-            return
+            return False
         self._warm[agent_id] = agent
         self._agents.move(agent_id, BUILDING, WARM)
+        return True
 
     async def warm_again(self, agent_id: int, number: int) -> None:
         """Build the object of a warm agent, for its spawn unless that came first."""

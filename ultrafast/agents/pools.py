@@ -1,23 +1,28 @@
 """`PoolKeeper`: keeps warm agents of each type ready, more of those in demand.
 
 Stands on the agent records and the hosts' inboxes. It asks hosts to build agents and counts what
-the records say; claiming one is the spawner's business.
+the records say; claiming one is the spawner's business, and building them gently the hosts'.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 import msgspec
 
+from ultrafast.agents.demand import Forecast
 from ultrafast.agents.spawner import Spawner
 from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.wire import Kind, Operation
 from ultrafast.config import AgentPoolConfig
-from ultrafast.core._agents import BUILDING, WARM
-from ultrafast.errors import AgentTypeUnknown
+from ultrafast.core import now_ns
+from ultrafast.core._agents import ACTIVE, BUILDING, DRAINING, STARTING, STOPPED, WARM
+from ultrafast.core._status import OK
+from ultrafast.errors import AgentTypeUnknown, UltrafastError
 
 __all__ = ["PoolKeeper", "PoolState"]
 
@@ -27,7 +32,15 @@ _LOW_LANE: Final = 3
 _GROWTH: Final = 2
 # A pool is scaled up to this many times its configured size, and down to that size.
 _MAX_GROWTH: Final = 16
-_CALM_TICKS: Final = 10
+# Demand is sampled so often, and forecast for so many samples: two seconds.
+_SAMPLE_NS: Final = 100_000_000
+_AHEAD: Final = 20
+# So many forecasts in a row must ask for a larger pool, or a smaller one: one burst is no demand.
+_SURE_SAMPLES: Final = 10
+# A host has so long to answer for what it was asked to build; then others are asked.
+_BUILD_S: Final = 5.0
+# Warm agents given back in one tick, when a pool has become smaller.
+_GIVEN_BACK: Final = 64
 
 
 class PoolState(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,23 +50,57 @@ class PoolState(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     target, warm, building : int
         Warm agents wanted, there, and on their way.
+    demand_per_s : float
+        Agents of the type spawned a second, smoothed.
+    forecast : float
+        Those expected to be spawned in the next two seconds.
     """
 
     target: int
     warm: int
     building: int
+    demand_per_s: float = 0.0
+    forecast: float = 0.0
 
 
 class _Pool:
+    """What is known of a pool between two looks."""
+
     def __init__(self, base: int) -> None:
         self.base = base
         self.target = base
-        self.calm = 0
+        self.calm = self.rising = 0
+        self.supplied = 0  # by hosts, over all
         self.filled = False
+        self.ordered = 0  # hosts were asked for, and have not answered yet
+        self.built = 0  # hosts said so since the last look
+        self.warm = 0  # at the last look
+        self.alive: int | None = None
+        # Claimed since the last sample; below 0 while built ones are seen before they are said.
+        self.claimed = 0
+        self.grown = 0
+        self.demand = Forecast()
+
+    def look(self, warm: int, alive: int) -> None:
+        """Count what became of the pool since the last look."""
+        self.claimed += self.warm + self.built - warm
+        self.supplied += self.built
+        self.filled |= max(warm, self.supplied) >= self.target
+        self.warm, self.built = warm, 0
+        self.grown += 0 if self.alive is None else alive - self.alive
+        self.alive = alive
+
+    def sample(self, samples: float) -> None:
+        """Take what was counted for the demand of so many intervals."""
+        # Cold spawns are no claims; they are seen where the type grew by more than was claimed.
+        spawned = max(0, self.claimed, self.grown)
+        self.demand.add(spawned / samples)
+        self.claimed = 0 if self.ordered == 0 else min(0, self.claimed)
+        self.grown = 0
 
 
 class PoolKeeper:
-    """Refills the pools whenever `tick` is called.
+    """Refills the pools whenever `tick` is called, on the running loop.
 
     Parameters
     ----------
@@ -63,12 +110,18 @@ class PoolKeeper:
         Sizes to begin with, thresholds, and whether to scale.
     on_event : callable
         Called with a subject and a payload when a pool is scaled.
+    max_agents : int
+        Live agents at most; pools together take no record that these may need.
+    clock : callable
+        Gives the time in nanoseconds.
 
     Notes
     -----
-    The used share of a pool is 1 - warm / target. Above `scale_up_threshold` the target doubles, up
-    to 16 times its first size; below `scale_down_threshold` for ten ticks in a row it halves, down
-    to its first size.
+    The used share of a pool is 1 - warm / target. Above `scale_up_threshold` the target doubles; it
+    goes as far as it must where two seconds of the forecast demand (see `Forecast`) would use more
+    than that share for a second. It goes up to 16 times its first size. When the used share and
+    that of the forecast have been below `scale_down_threshold` for a second, it halves, down to its
+    first size, and warm agents beyond it are given back. Between the thresholds it stays.
     """
 
     def __init__(
@@ -77,12 +130,19 @@ class PoolKeeper:
         spawner: Spawner,
         config: AgentPoolConfig,
         on_event: Callable[[str, Any], object],
+        *,
+        max_agents: int,
+        clock: Callable[[], int] = now_ns,
     ) -> None:
         self._endpoint = endpoint
         self._spawner = spawner
         self._config = config
         self._on_event = on_event
+        self._room = max(0, endpoint.agents.capacity - max_agents)
+        self._clock = clock
+        self._sampled_ns = clock()
         self._pools: dict[str, _Pool] = {}
+        self._tasks: set[asyncio.Task[object]] = set()
 
     def add(self, name: str, size: int) -> None:
         """Keep a pool for a type; size 0: none."""
@@ -91,61 +151,118 @@ class PoolKeeper:
 
     def states(self) -> dict[str, PoolState]:
         """The pools, as the records say."""
+        return {name: state for name, (state, _) in self._look().items()}
+
+    def _look(self) -> dict[str, tuple[PoolState, int]]:
+        """The pools, and how many agents of their types live."""
         if not self._pools:
             return {}  # spares the pass over all records
         tally = self._endpoint.agents.tally()
-        states = {}
+        found = {}
         for name, pool in self._pools.items():
             try:
-                number = self._spawner.type_of(name)
+                row = tally[self._spawner.type_of(name)]
             except AgentTypeUnknown:
                 continue  # registered just now: no worker knows it yet
-            states[name] = PoolState(
+            state = PoolState(
                 target=pool.target,
-                warm=int(tally[number, WARM]),
-                building=int(tally[number, BUILDING]),
+                warm=int(row[WARM]),
+                building=int(row[BUILDING]),
+                demand_per_s=pool.demand.level * 1e9 / _SAMPLE_NS,
+                forecast=pool.demand.ahead(_AHEAD),
             )
-        return states
+            found[name] = state, int(row[STARTING] + row[ACTIVE] + row[DRAINING])
+        return found
 
     def tick(self) -> bool:
         """Scale and refill once: whether every pool is full."""
         full = True
-        for name, state in self.states().items():
+        samples = (self._clock() - self._sampled_ns) / _SAMPLE_NS
+        if samples >= 1.0:
+            self._sampled_ns = self._clock()
+        for name, (state, alive) in self._look().items():
             pool = self._pools[name]
-            pool.filled |= state.warm >= pool.target
-            if self._config.dynamic_scaling and pool.filled:
-                self._scale(name, pool, state)
-            missing = pool.target - state.warm - state.building
+            pool.look(state.warm, alive)
+            if samples >= 1.0:
+                pool.sample(samples)
+                if self._config.dynamic_scaling and pool.filled:
+                    self._scale(name, pool, state)
             full &= pool.target <= state.warm
+            missing = pool.target - state.warm - max(state.building, pool.ordered)
             if missing > 0:
-                self._build(name, missing)
+                self._build(name, pool, missing)
+            elif pool.ordered == 0 and state.warm > pool.target:
+                self._give_back(name, pool, min(state.warm - pool.target, _GIVEN_BACK))
         return full
 
     def _scale(self, name: str, pool: _Pool, state: PoolState) -> None:
-        used = 1 - state.warm / pool.target
-        before = pool.target
-        if used > self._config.scale_up_threshold and state.building == 0:
-            pool.target = min(pool.target * _GROWTH, pool.base * _MAX_GROWTH)
+        up, down = self._config.scale_up_threshold, self._config.scale_down_threshold
+        before, used, forecast = (
+            pool.target,
+            1 - state.warm / pool.target,
+            pool.demand.ahead(_AHEAD),
+        )
+        wanted = math.ceil(forecast / up) if up else 0
+        exhausted = used > up and state.building == 0 and pool.ordered == 0
+        pool.rising = pool.rising + 1 if wanted > pool.target else 0
+        if exhausted or pool.rising >= _SURE_SAMPLES:
+            wanted = max(wanted, _GROWTH * pool.target if exhausted else 0)
+            others = sum(each.target for each in self._pools.values()) - pool.target
+            limit = min(pool.base * _MAX_GROWTH, self._room - others)
+            pool.target = max(pool.target, min(wanted, limit))
             pool.calm = 0
-        elif used < self._config.scale_down_threshold and pool.target > pool.base:
+        elif used < down and forecast / pool.target < down and pool.target > pool.base:
             pool.calm += 1
-            if pool.calm >= _CALM_TICKS:
-                pool.target = max(pool.target // _GROWTH, pool.base)
+            if pool.calm >= _SURE_SAMPLES:
+                pool.target = max(pool.target // _GROWTH, pool.base, wanted)
                 pool.calm = 0
         else:
             pool.calm = 0
         if pool.target != before:
-            self._on_event("pool.scaled", {"type": name, "from": before, "to": pool.target})
+            self._on_event(
+                "pool.scaled",
+                {"type": name, "from": before, "to": pool.target, "forecast": round(forecast, 1)},
+            )
 
-    def _build(self, name: str, missing: int) -> None:
-        """Ask the hosts, each for its share; a full inbox is asked again at the next tick."""
+    def _build(self, name: str, pool: _Pool, missing: int) -> None:
+        """Ask the hosts, each for its share; what does not come is asked for again."""
         number = self._spawner.type_of(name)
         shares: dict[int, int] = {}
         for _ in range(missing):
             host = self._spawner.next_host()
             shares[host] = shares.get(host, 0) + 1
         for host, share in shares.items():
-            order = msgspec.msgpack.encode((number, share))
-            self._endpoint.post(
-                host, _LOW_LANE, order, int(Kind.CONTROL), 0, 0, 0, 0, 0, 0, 0, int(Operation.WARM)
+            pool.ordered += share
+            self._keep(self._order(pool, host, number, share))
+
+    def _keep(self, coroutine: Coroutine[Any, Any, object]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _order(self, pool: _Pool, host: int, number: int, share: int) -> None:
+        try:
+            answer = await self._endpoint.ask(
+                host,
+                _LOW_LANE,
+                msgspec.msgpack.encode((number, share)),
+                Kind.CONTROL,
+                timeout_s=_BUILD_S,
+                extra=int(Operation.WARM),
             )
+            pool.built += int(memoryview(answer.tobytes()).cast("Q")[0])
+            answer.release()
+        except (UltrafastError, TimeoutError):
+            pass  # its worker died, or takes its time: the records say what there is
+        finally:
+            pool.ordered -= share
+
+    def _give_back(self, name: str, pool: _Pool, surplus: int) -> None:
+        """Let warm agents go: each is claimed, so that nobody else gets it, and then stopped."""
+        agents, number = self._endpoint.agents, self._spawner.type_of(name)
+        for batch in agents.claim_many(number, 0, 0, now_ns(), surplus).values():
+            for agent_id in batch:
+                pool.claimed -= 1
+                if agents.move(agent_id, STARTING, STOPPED) != OK:
+                    # A worker that came up just now found it starting, and began it.
+                    self._keep(self._spawner.terminate(agent_id, False, _BUILD_S))

@@ -1,0 +1,236 @@
+"""Pools of warm agents: how demand is forecast, when they grow and shrink, and at whose expense."""
+
+import asyncio
+from collections.abc import Callable
+from time import perf_counter
+from types import SimpleNamespace
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+import ultrafast as uf
+from ultrafast.agents.demand import Forecast
+from ultrafast.agents.pools import PoolKeeper
+from ultrafast.core._agents import ACTIVE, WARM
+
+STEP_NS = 100_000_000
+
+
+class Slow(uf.Agent):
+    """Takes the loop for two milliseconds to be built."""
+
+    def __init__(self) -> None:
+        until = perf_counter() + 0.002
+        while perf_counter() < until:
+            pass
+
+    def on_message(self, message: uf.IncomingMessage) -> Any:
+        return message.body
+
+
+class Plain(uf.Agent):
+    def on_message(self, message: uf.IncomingMessage) -> Any:
+        return message.body
+
+
+async def until(holds: Callable[[], object]) -> None:
+    async with asyncio.timeout(60):
+        while not holds():
+            await asyncio.sleep(0.01)
+
+
+def test_a_demand_that_grows_evenly_is_forecast_as_it_will_be() -> None:
+    forecast = Forecast()
+    for step in range(2_000):
+        forecast.add(3.0 + 0.5 * step)
+    wanted = sum(3.0 + 0.5 * step for step in range(2_000, 2_020))
+    assert forecast.ahead(20) == pytest.approx(wanted, rel=1e-6)
+
+
+def test_a_demand_that_falls_is_never_forecast_to_be_less_than_none() -> None:
+    forecast = Forecast()
+    for step in range(50):
+        forecast.add(100.0 - 2.0 * step)
+    assert forecast.trend < 0.0 < forecast.level
+    assert 0.0 < forecast.ahead(1_000) < 100.0 * 50
+    for _ in range(400):
+        forecast.add(0.0)
+    assert forecast.ahead(20) < 0.01
+
+
+class Bench:
+    """A keeper of one pool of four over records that only this class changes."""
+
+    def __init__(self, capacity: int = 1_000, room: int = 500) -> None:
+        self.tally = np.zeros((1, 8), dtype=np.int64)
+        self.now = 0
+        self.said: list[tuple[int, int]] = []
+        self.given_back = 0
+        agents = SimpleNamespace(
+            capacity=capacity,
+            tally=lambda: self.tally,
+            claim_many=self.claim_many,
+            move=lambda agent_id, old, new: 0,
+        )
+        endpoint: Any = SimpleNamespace(agents=agents, ask=self.ask)
+        spawner: Any = SimpleNamespace(type_of=lambda name: 0, next_host=lambda: 0)
+        self.keeper = PoolKeeper(
+            endpoint,
+            spawner,
+            uf.AgentPoolConfig(pre_warm={}),
+            lambda subject, told: self.said.append((told["from"], told["to"])),
+            max_agents=capacity - room,
+            clock=lambda: self.now,
+        )
+        self.keeper.add("t", 4)
+
+    async def ask(self, host: int, lane: int, order: bytes, kind: int, **more: Any) -> Any:
+        share = msgspec.msgpack.decode(order)[1]
+        self.tally[0, WARM] += share
+        return SimpleNamespace(
+            tobytes=lambda: int(share).to_bytes(8, "little"), release=lambda: None
+        )
+
+    def claim_many(self, number: int, lane: int, parent: int, now: int, n: int) -> Any:
+        self.tally[0, WARM] -= n
+        self.given_back += n
+        return {0: list(range(n))}
+
+    async def step(self, claimed: int = 0, cold: int = 0, ended: int = 0) -> int:
+        """A tenth of a second, in which so many were claimed, built cold, and ended."""
+        self.tally[0, WARM] -= claimed
+        self.tally[0, ACTIVE] += claimed + cold - ended
+        self.now += STEP_NS
+        self.keeper.tick()
+        for _ in range(3):
+            await asyncio.sleep(0)
+        return self.keeper.states()["t"].target
+
+
+def test_between_the_thresholds_a_pool_stays_as_it_is() -> None:
+    async def main() -> None:
+        bench = Bench()
+        for _ in range(3):
+            assert await bench.step() == 4
+        assert await bench.step(claimed=2, ended=0) == 4  # half of it, once
+        for _ in range(60):
+            assert await bench.step() == 4
+        assert bench.said == []
+
+    asyncio.run(main())
+
+
+def test_a_steady_demand_makes_it_hold_what_two_seconds_need_and_no_more() -> None:
+    async def main() -> None:
+        bench = Bench()
+        await bench.step()
+        for _ in range(200):
+            target = await bench.step(claimed=2, ended=2)
+        state = bench.keeper.states()["t"]
+        assert state.demand_per_s == pytest.approx(20.0, rel=0.05)
+        assert state.forecast == pytest.approx(40.0, rel=0.05)
+        assert 40 / 0.8 <= target <= 64  # four times sixteen is all it may have
+        grown = len(bench.said)
+        for _ in range(50):
+            assert await bench.step(claimed=2, ended=2) == target
+        assert len(bench.said) == grown
+
+    asyncio.run(main())
+
+
+def test_what_is_built_cold_is_demand_as_well() -> None:
+    async def main() -> None:
+        bench = Bench()
+        await bench.step()
+        for _ in range(100):
+            await bench.step(cold=3)
+        assert bench.keeper.states()["t"].demand_per_s == pytest.approx(30.0, rel=0.05)
+
+    asyncio.run(main())
+
+
+def test_it_shrinks_after_a_second_of_calm_and_gives_back_what_it_has_too_much() -> None:
+    async def main() -> None:
+        bench = Bench()
+        await bench.step()
+        assert await bench.step(claimed=4) >= 8  # it was used up
+        while bench.keeper.states()["t"].forecast > 0.5:
+            await bench.step()
+        begun = len(bench.said)
+        target = await bench.step()
+        quiet = 0
+        while target > 4:
+            quiet += 1
+            target = await bench.step()
+            assert quiet < 100
+        assert len(bench.said) > begun or target == 4
+        await bench.step()
+        assert bench.tally[0, WARM] == 4
+        assert bench.given_back > 0
+        assert bench.keeper.states()["t"].demand_per_s < 1.0  # giving back is no demand
+        ups = [(a, b) for a, b in bench.said if b > a]
+        downs = [(a, b) for a, b in bench.said if b < a]
+        assert ups and downs
+        # No to and fro: all of its growth came before all of its shrinking.
+        assert bench.said == ups + downs
+
+    asyncio.run(main())
+
+
+def test_pools_take_no_record_that_live_agents_may_need() -> None:
+    async def main() -> None:
+        bench = Bench(room=10)
+        await bench.step()
+        for _ in range(20):
+            assert await bench.step(claimed=2, ended=2) <= 10
+
+    asyncio.run(main())
+
+
+@pytest.mark.usefixtures("clean_shm")
+def test_a_pool_in_demand_grows_and_when_nobody_asks_gives_its_agents_back() -> None:
+    async def main() -> None:
+        pool = uf.AgentPoolConfig(pre_warm={"tester": 4})
+        config = uf.Config(workers=1, max_concurrent_agents=2_000, agent_pool=pool)
+        async with uf.UltraFastAgentManager(config) as m:
+            spawned = 0
+
+            def state() -> Any:
+                return m.statistics().pools["tester"]
+
+            async with asyncio.timeout(60):
+                while state().target <= 8:
+                    await m.spawn_agents("tester", 2)
+                    spawned += 2
+                    await asyncio.sleep(0.02)
+            assert state().demand_per_s > 0.0
+            assert state().forecast > 0.0
+            await until(lambda: (state().target, state().warm, state().building) == (4, 4, 0))
+            # None of those that live was taken for one too many.
+            assert await m.ping_agents() == spawned
+            await until(lambda: "stopped" not in m.statistics().agents["tester"])
+            assert m.statistics().agents["tester"] == {"warm": 4, "active": spawned}
+
+    asyncio.run(main())
+
+
+@pytest.mark.usefixtures("clean_shm")
+def test_agents_are_answered_while_a_pool_is_filled() -> None:
+    async def main() -> None:
+        config = uf.Config(workers=1, max_concurrent_agents=500)
+        async with uf.UltraFastAgentManager(config) as m:
+            m.register("plain", Plain)
+            plain = await m.spawn_agent("plain")
+            m.register("slow", Slow, pre_warm=100)
+            assert await m.request(None, plain, 0, timeout_s=30.0) == 0
+            answers = 0
+            async with asyncio.timeout(60):
+                while m.statistics().agents.get("slow", {}).get("warm", 0) < 100:
+                    assert await m.request(None, plain, answers, timeout_s=30.0) == answers
+                    # Those before the first was built, and after the last, do not count.
+                    answers += 0 < m.statistics().agents.get("slow", {}).get("warm", 0) < 100
+            assert answers >= 10
+
+    asyncio.run(main())
