@@ -167,8 +167,9 @@ static void recover_bucket(struct uf_table *table, uint32_t bucket, uint32_t dea
         if (value == NULL) {
             continue;
         }
-        uint64_t owner = atomic_load_explicit(&value->owner, memory_order_acquire);
         bool reserved = (uf_head_valid(head) >> i & 1) == 0;
+        /* Of the others the block is not looked at: they are many, and each is a line of its own. */
+        uint64_t owner = reserved ? atomic_load_explicit(&value->owner, memory_order_acquire) : 0;
         if (reserved && uf_word_owner(owner) == dead && uf_word_state(owner) == UF_BLOCK_TABLE &&
             uf_table_word(word >> 48, owner, handle) == word) {
             /* T1 was its last step. Release and failure: as its withdrawal. */

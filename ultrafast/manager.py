@@ -16,7 +16,14 @@ from typing import Any, Final
 
 import msgspec
 
-from ultrafast.agents.adoption import adopt, clear_ground, create_region, refused, settings_for
+from ultrafast.agents.adoption import (
+    adopt,
+    clear_ground,
+    create_region,
+    mend,
+    refused,
+    settings_for,
+)
 from ultrafast.agents.agent import Agent
 from ultrafast.agents.assembly import (
     KEY_VARIABLE,
@@ -276,6 +283,8 @@ class UltraFastAgentManager(SystemContext):
                 self.region_path, self.config, self.name, self._settings
             )
         try:
+            if self._adopted:
+                await mend(region)
             await self._start_on(region)
         except BaseException as error:
             await self.shutdown(timeout_s=0.0)

@@ -28,7 +28,15 @@ from ultrafast.errors import (
 )
 from ultrafast.sizing import region_sizes
 
-__all__ = ["adopt", "clear_ground", "create_region", "refused", "settings_for", "what_stands_at"]
+__all__ = [
+    "adopt",
+    "clear_ground",
+    "create_region",
+    "mend",
+    "refused",
+    "settings_for",
+    "what_stands_at",
+]
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +63,9 @@ def settings_for(config: bytes, named: bool, directory: str) -> bytes:
 
 
 async def adopt(path: str, settings: bytes) -> Region | None:
-    """Attach to what a dead system left, and mend it.
+    """Attach to what a dead system left: its entries can be read and written from then on.
+
+    What its processes held is not there yet: `mend` brings it back, before agents go on.
 
     Parameters
     ----------
@@ -95,23 +105,41 @@ async def adopt(path: str, settings: bytes) -> Region | None:
             remove_region(path)
             region.close()
             return None
-        begun = time.monotonic()
-        dead = [
-            each.slot
-            for each in region.owners()
-            if each.phase != PHASE_FREE and not region.alive(each.slot)
-        ]
-        mended = [slot for slot in dead if region.recover(slot) is not None]
-        log.warning(
-            "%s: adopted from a system that was killed; %d processes' slots mended in %.3f s",
-            path,
-            len(mended),
-            time.monotonic() - begun,
-        )
     except BaseException:
         region.close()
         raise
     return region
+
+
+async def mend(region: Region) -> int:
+    """Bring back what the dead held in an adopted region; others may read and write meanwhile.
+
+    Parameters
+    ----------
+    region : Region
+
+    Returns
+    -------
+    int
+        Processes whose slots were mended. Each costs a pass over all blocks: 0.1 to 0.3 s for a
+        million entries, in another thread.
+    """
+    begun = time.monotonic()
+    dead = [
+        each.slot
+        for each in region.owners()
+        if each.phase != PHASE_FREE and not region.alive(each.slot)
+    ]
+    mended = 0
+    for slot in dead:
+        mended += await asyncio.to_thread(region.recover, slot) is not None
+    log.warning(
+        "%s: adopted from a system that was killed; %d processes' slots mended in %.3f s",
+        region.path,
+        mended,
+        time.monotonic() - begun,
+    )
+    return mended
 
 
 def what_stands_at(path: str) -> str:
