@@ -217,7 +217,7 @@ def test_reading_beside_a_writer_sees_whole_snapshots(tmp_path: Path) -> None:
                 number += 1
                 # Few enough keys that the store has room: what it refuses makes no new snapshot.
                 assert kept.table.set("s", str(number % 20), b"%d" % number + b"x" * 3_000)
-                assert kept.persistence.snapshot().entries == 1
+                assert kept.persistence.snapshot().entries >= 1  # more where old segments go
         finally:
             child.kill()
             child.wait()

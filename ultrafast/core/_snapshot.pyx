@@ -63,6 +63,7 @@ cdef class Recorder:
         PyMem_Free(self._homes)
         free(self._noted)
         free(self._known)
+        free(self._left)
 
     # --- packing
 
@@ -254,6 +255,9 @@ cdef class Recorder:
     def close(self):
         """Let go of the segments."""
         self._known_count = 0
+        self._left_count = 0
+        self._left_at = 0
+        self._way = 0
         held, self._held = self._held, []
         for _, each in held:
             each.release()
@@ -278,7 +282,7 @@ cdef class Recorder:
             Of a damaged entry, where they can be read.
         status : int
             `OK` at the end, `CORRUPT` for a damaged record; else the table's reason, and the record
-            is the one at `offset`.
+            is the one at `offset`. An entry that finds no room is none: it is left for `again`.
         """
         cdef Item item
         cdef Found found = SOUND
@@ -300,6 +304,8 @@ cdef class Recorder:
                     status = self._void(item.record.replaces)
                 elif not self._is_own(item.names, item.record.space_bytes):
                     status = self._apply(&item, id, now_ns)
+                    if status == _c.UF_NO_BLOCK or status == _c.UF_STORE_FULL:
+                        status = self._leave(&item, id)
                 if status != _c.UF_OK:
                     break
                 offset = item.next
@@ -313,6 +319,85 @@ cdef class Recorder:
         if status != _c.UF_OK:
             return offset, names_of(&item), status
         return None, None, _c.UF_OK
+
+    def again(self, uint64_t now_ns):
+        """Restore the entries that found no room, once all that gives room back has been restored.
+
+        Returns
+        -------
+        None, or names, value_bytes, status
+            None: none is left. Else of the first that finds none this time either, and why; the next
+            call begins with it.
+        """
+        cdef Item item
+        cdef int status = _c.UF_OK
+        can_write(self._table.region)
+        self._table.region._pins += 1
+        with nogil:
+            while self._left_at < self._left_count:
+                status = self._once_more(&self._left[self._left_at], &item, now_ns)
+                if status != _c.UF_OK:
+                    break
+                self._left_at += 1
+        self._table.region._pins -= 1
+        if status == _c.UF_OK:
+            return None
+        return names_of(&item), item.record.value_bytes, status
+
+    cdef int _once_more(self, const Left *left, Item *item, uint64_t now) noexcept nogil:
+        cdef _c.uf_key key
+        cdef uint64_t words[KEY_WORDS]
+        cdef uint64_t place
+        cdef int status
+        if left.over or not self._find(left.id, item):
+            return _c.UF_OK
+        status = make_key(item, self._table._table.seed, words, &key)
+        if status != _c.UF_OK:
+            return status
+        if (_c.uf_table_known(self._table._table, self._marks, &key, &place) == _c.UF_OK
+                and self._homes[place] > left.id):
+            return _c.UF_OK  # a later record is its key's
+        status = self._apply(item, left.id, now)
+        while status == _c.UF_NO_BLOCK and self._make_way(now):
+            status = self._apply(item, left.id, now)
+        return status
+
+    cdef bint _make_way(self, uint64_t now) noexcept nogil:
+        """Put the next entry that is restored into the smallest block that is free for it now.
+
+        While later records had not yet given blocks back, entries went into others than they would
+        have, had all been there at once. False once all were tried twice.
+        """
+        cdef Item item
+        cdef uint64_t home
+        while self._way < 2 * self._places:
+            home = self._homes[self._way % self._places]
+            self._way += 1
+            if home != 0 and self._find(home, &item) and self._apply(&item, home, now) == _c.UF_OK:
+                return True
+        return False
+
+    cdef int _leave(self, const void *found, uint64_t id) noexcept nogil:
+        """Keep an entry for `again`; what its key had before is not its value any more."""
+        cdef const Item *item = <const Item *>found
+        cdef uint64_t room = self._left_room
+        cdef Left *grown
+        cdef int status = self._drop(item)
+        if status == _c.UF_OK:
+            status = self._void(item.record.replaces)
+        if status != _c.UF_OK:
+            return status
+        if self._left_count == room:
+            room = room * 2 if room else 1024
+            grown = <Left *>realloc(self._left, room * sizeof(Left))
+            if grown == NULL:
+                return _c.UF_NO_BLOCK
+            self._left = grown
+            self._left_room = room
+        self._left[self._left_count].id = id
+        self._left[self._left_count].over = False
+        self._left_count += 1
+        return _c.UF_OK
 
     cdef int _apply(self, const void *found, uint64_t id, uint64_t now) noexcept nogil:
         """Restore one entry."""
@@ -358,15 +443,10 @@ cdef class Recorder:
         self._homes[place] = 0
         return _c.uf_table_delete(self._table._table, &key, 0, 0)
 
-    cdef int _void(self, uint64_t id) noexcept nogil:
-        """Take away the entry whose record this is, if it is still that of its key."""
-        cdef uint64_t words[KEY_WORDS]
-        cdef _c.uf_key key
-        cdef Item item
-        cdef uint64_t place, middle, low = 0, high = self._known_count
+    cdef bint _find(self, uint64_t id, Item *item) noexcept nogil:
+        """The record of this id, if its segment is there and it is one."""
+        cdef uint64_t middle, low = 0, high = self._known_count
         cdef uint64_t segment = id >> OFFSET_BITS
-        if id == 0:
-            return _c.UF_OK
         while low < high:
             middle = (low + high) // 2
             if self._known[middle].segment < segment:
@@ -374,10 +454,28 @@ cdef class Recorder:
             else:
                 high = middle
         if low == self._known_count or self._known[low].segment != segment:
-            return _c.UF_OK  # its segment went long ago, and with it the record
-        if read_record(self._known[low].data, self._known[low].data_bytes, segment,
-                       (id & ((<uint64_t>1 << OFFSET_BITS) - 1)) << 3, &item) == NO_RECORD:
-            return _c.UF_OK  # damaged, and so told already
+            return False  # its segment went long ago, and with it the record
+        return read_record(self._known[low].data, self._known[low].data_bytes, segment,
+                           (id & ((<uint64_t>1 << OFFSET_BITS) - 1)) << 3, item) != NO_RECORD
+
+    cdef int _void(self, uint64_t id) noexcept nogil:
+        """Take away the entry whose record this is, if it is still that of its key."""
+        cdef uint64_t words[KEY_WORDS]
+        cdef _c.uf_key key
+        cdef Item item
+        cdef uint64_t place, middle, low = 0, high = self._left_count
+        if id == 0:
+            return _c.UF_OK
+        while low < high:
+            middle = (low + high) // 2
+            if self._left[middle].id < id:
+                low = middle + 1
+            else:
+                high = middle
+        if low < self._left_count and self._left[low].id == id:
+            self._left[low].over = True
+        if not self._find(id, &item):
+            return _c.UF_OK  # gone long ago; or damaged, and so told already
         if make_key(&item, self._table._table.seed, words, &key) != _c.UF_OK:
             return _c.UF_OK
         if _c.uf_table_known(self._table._table, self._marks, &key, &place) != _c.UF_OK:

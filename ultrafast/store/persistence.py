@@ -18,17 +18,16 @@ from typing import Any
 import msgspec
 
 from ultrafast.core import Table
-from ultrafast.core._records import HEAD_BYTES, LEAST_ROOM, read_head, seal
+from ultrafast.core._records import LEAST_ROOM, seal
 from ultrafast.core._snapshot import Recorder
-from ultrafast.core._status import CORRUPT, OK
-from ultrafast.errors import SnapshotDamaged, SnapshotError, StoreFull
+from ultrafast.errors import SnapshotDamaged, SnapshotError
 from ultrafast.store.declarations import Declarations
 from ultrafast.store.reports import (
-    DamagedEntry,
     PersistenceStatistics,
     RestoreReport,
     SnapshotDone,
 )
+from ultrafast.store.restoring import load as load_segments
 from ultrafast.store.salvage import salvage
 from ultrafast.store.snapshotfile import SnapshotFile, typed
 
@@ -42,7 +41,6 @@ _SPARE_BYTES = 16 << 20  # of the log, beyond twice what lives in it
 _SPARE_SEGMENTS = 1024
 _ROTATED_AT_ONCE = 4 << 20
 _BACK_OFF_MAX_S = 60.0
-_DAMAGE_TOLD = 1000
 
 
 class Persistence:
@@ -81,6 +79,7 @@ class Persistence:
         self._size_max = size_max
         self._on_event = on_event
         self._clock = clock
+        self._table = table
         self._recorder = Recorder(table, _OWN)
         self._declarations = Declarations(table)
         self._lock = threading.Lock()
@@ -137,7 +136,6 @@ class Persistence:
         self._sizes = self._file.sizes
         report = msgspec.structs.replace(
             report,
-            namespaces=self._declarations.recall() if load else 0,
             structure=structure,
             moved_to=moved_to,
             duration_s=time.monotonic() - begun,
@@ -150,40 +148,17 @@ class Persistence:
         return SnapshotFile(self._path, size_max=self._size_max)
 
     def _load(self, segments: list[tuple[int, Any]]) -> RestoreReport:
-        recorder = self._recorder
-        now_ns = self._clock()
-        damaged: list[DamagedEntry] = []
-        count = 0
-        made_ns = 0
-        recorder.open(segments)
-        try:
-            for index, (number, data) in enumerate(segments):
-                head = read_head(data)
-                made_ns = max(made_ns, head[5] if head is not None else 0)
-                offset: int | None = HEAD_BYTES
-                while offset is not None:
-                    offset, names, status = recorder.restore(index, offset, now_ns)
-                    if status == OK:
-                        break
-                    if status != CORRUPT:
-                        raise _no_room(self._path, names, recorder.live)
-                    count += 1
-                    if len(damaged) < _DAMAGE_TOLD:
-                        damaged.append(_damaged(names, number))
-        finally:
-            recorder.close()
         if segments:
             self._floor = segments[0][0]
             self._next = segments[-1][0] + 1
-        return RestoreReport(
-            path=self._path,
-            entries=recorder.live,
-            expired=recorder.expired,
-            segments=len(segments),
-            made_ns=made_ns,
-            damaged=damaged,
-            damaged_count=count,
+        report = load_segments(
+            self._table, self._recorder, self._declarations, segments, self._path, self._clock()
         )
+        if report.evicted:
+            # The file still has them: it is written anew, so that they do not come back.
+            self._recorder.forget_all()
+            self._floor = self._next
+        return report
 
     def _tell(self, report: RestoreReport) -> None:
         log.info(
@@ -466,20 +441,3 @@ def _move_aside(path: str) -> str:
     except OSError as error:
         raise typed(error, path) from error
     return target
-
-
-def _damaged(names: tuple[str, str] | None, segment: int) -> DamagedEntry:
-    if names is None:
-        return DamagedEntry(
-            namespace=None, key=None, segment=segment, reason="the record's head or names"
-        )
-    return DamagedEntry(
-        namespace=names[0], key=names[1], segment=segment, reason="the value's checksum"
-    )
-
-
-def _no_room(path: str, names: tuple[str, str] | None, live: int) -> StoreFull:
-    return StoreFull(
-        f"snapshot {path}: the store has no room for {names}, after {live:,} entries; raise "
-        "memory_store_size to what it was when the snapshot was made"
-    )

@@ -37,6 +37,8 @@ class RestoreReport(msgspec.Struct, frozen=True, kw_only=True):
         Records whose time was over.
     namespaces : int
         Declared again, as the snapshot has them.
+    evicted : int
+        Of namespaces that are caches: taken away because the store has no room for all of the file.
     segments : int
     made_ns : int
         Wall clock of the newest segment; 0 when there is none.
@@ -55,6 +57,7 @@ class RestoreReport(msgspec.Struct, frozen=True, kw_only=True):
     entries: int = 0
     expired: int = 0
     namespaces: int = 0
+    evicted: int = 0
     segments: int = 0
     made_ns: int = 0
     damaged: list[DamagedEntry] = []
