@@ -204,6 +204,7 @@ def live(cycles: int, looks: int = 6, *, quiet: bool = False) -> Outcome:
                     if not quiet:
                         print(f"{time.monotonic() - began:7.1f} s {lives:9,} lives", flush=True)
                         print("   ", ", ".join(f"{n} {v:,}" for n, v in seen[-1].found.items()))
+                        sys.stdout.flush()
         return Outcome(lives, seen, judge(seen))
 
     return asyncio.run(body())

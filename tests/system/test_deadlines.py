@@ -2,12 +2,15 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import ultrafast as uf
 from ultrafast import errors
+from ultrafast.agents.errands import Errands
+from ultrafast.core import now_ns
 from ultrafast.testing import Fault, LoopbackServer
 
 pytestmark = pytest.mark.usefixtures("clean_shm")
@@ -141,3 +144,18 @@ def test_an_agent_terminated_without_draining_stops_its_task() -> None:
         assert await m.request(None, frail, "alive", timeout_s=60) == "alive"
 
     run(body)
+
+
+def test_a_task_that_the_loop_has_not_begun_can_be_called_off() -> None:
+    async def main() -> None:
+        errands = Errands()
+        begun: list[uf.Task] = []
+        asked: Any = SimpleNamespace(correlation=7, sent_ns=now_ns())
+        doing = asyncio.ensure_future(errands.run(1, asked, make("t"), begun.append))
+        errands.call_off_all(2, "another agent's")
+        errands.call_off_all(1, "before its first step")
+        with pytest.raises(errors.TaskCalledOff, match="before its first step"):
+            await doing
+        assert not begun and not errands.call_off(7, "again")
+
+    asyncio.run(main())

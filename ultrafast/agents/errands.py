@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from typing import Any, Final
 
@@ -52,20 +52,27 @@ class Errands:
     """Tasks under way."""
 
     def __init__(self) -> None:
-        # By the number of the message that asked for it: whose it is, and what does it.
-        self._under_way: dict[int, tuple[int, asyncio.Task[Any]]] = {}
+        # By the number of the message that asked for it: whose it is, and what does it, which is
+        # None until the loop has begun it.
+        self._under_way: dict[int, tuple[int, asyncio.Task[Any] | None]] = {}
         self._called_off: dict[int, str] = {}
 
-    async def run(
+    def run(
         self, agent_id: int, message: Message, task: Task, execute: Callable[[Task], Any]
-    ) -> Any:
-        """Do a task: what `execute` gives.
+    ) -> Coroutine[Any, Any, Any]:
+        """Do a task: what `execute` gives. From this call on it can be stopped.
 
         Raises
         ------
         TaskTimeout, TaskCalledOff
             Its time was over, or it was stopped; and whatever `execute` raises.
         """
+        self._under_way[message.correlation] = (agent_id, None)
+        return self._run(agent_id, message, task, execute)
+
+    async def _run(
+        self, agent_id: int, message: Message, task: Task, execute: Callable[[Task], Any]
+    ) -> Any:
         number, timeout_s = message.correlation, task.constraints.timeout_s
         until_ns = message.sent_ns + int(min(timeout_s, 1e9) * 1e9)
         own = asyncio.current_task()
@@ -74,6 +81,8 @@ class Errands:
         self._under_way[number] = (agent_id, own)
         left_s = (until_ns - now_ns()) / 1e9
         try:
+            if (why := self._called_off.get(number)) is not None:
+                raise TaskCalledOff(f"task {task.id!r}: {why}")
             async with asyncio.timeout(left_s + _AFTERWARDS_S) as limit:
                 outcome = execute(within_time(task))
                 return await outcome if inspect.isawaitable(outcome) else outcome
@@ -101,7 +110,8 @@ class Errands:
             return False
         if number not in self._called_off:
             self._called_off[number] = why
-            found[1].cancel()
+            if found[1] is not None:
+                found[1].cancel()
         return True
 
     def call_off_all(self, agent_id: int, why: str) -> None:
