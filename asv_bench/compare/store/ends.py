@@ -228,9 +228,14 @@ class PrivateDict(Contestant):
         return _Mapped(address)
 
 
+class _Managed(_Mapped):
+    def set_many(self, keys: Sequence[str], value: Any) -> None:
+        self._mapping.update({(SPACE, key): value for key in keys})
+
+
 class ManagerDict(Contestant):
     name = "multiprocessing.Manager"
-    how = "Manager().dict(): a process that the others ask"
+    how = "Manager().dict(): a process that the others ask; batches are written by its update"
 
     @classmethod
     @contextmanager
@@ -240,7 +245,7 @@ class ManagerDict(Contestant):
 
     @classmethod
     def end(cls, address: Any) -> End:
-        return _Mapped(address)
+        return _Managed(address)
 
 
 class _Lmdb(End):

@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from typing import Any
 
 import msgspec
@@ -111,9 +112,15 @@ def fill(end: End, entries: int) -> None:
 
 def _keys(entries: int, seed: int | None = None) -> list[str]:
     keys = [f"key-{number:07d}" for number in range(entries)]
-    if seed is not None:
-        random.Random(seed).shuffle(keys)
-    return keys
+    return keys if seed is None else [keys[number] for number in _order(entries, seed)]
+
+
+@cache
+def _order(entries: int, seed: int) -> list[int]:
+    """Shuffled once for all turns, where it took as long as the turn itself; keys are made anew."""
+    numbers = list(range(entries))
+    random.Random(seed).shuffle(numbers)
+    return numbers
 
 
 def slices(
@@ -122,28 +129,26 @@ def slices(
     """Time slices of calls for so long: nanoseconds a call, as microseconds."""
     value, kind = _VALUES[scenario.value], scenario.kind
     size = contestant.writes_timed if kind in ("overwrite", "insert") else _SLICE
-    keys = _keys(entries, seed=1)
-    fresh = [f"new-{number:07d}" for number in range(size)]
     hot = "the hot key"
     if kind == "hot":
         end.set(hot, value)
+    same = {
+        "hot": [hot] * _SLICE,
+        "miss": ["no such key"] * _SLICE,
+        "insert": [f"new-{number:07d}" for number in range(size)],
+    }.get(kind)
+    keys = _keys(entries, seed=1) if same is None else same
     run = _loop(end, kind)
-    around = _cuts(keys, size)
+    around = _cuts(keys, len(keys) if same is not None else size)
     samples = []
     stop = time.perf_counter() + turn_s
     while time.perf_counter() < stop or not samples:
         cut = next(around)
-        if kind == "hot":
-            cut = [hot] * _SLICE
-        elif kind == "miss":
-            cut = ["no such key"] * _SLICE
-        elif kind == "insert":
-            cut = fresh
         begun = time.perf_counter_ns()
         run(cut, value)
         samples.append((time.perf_counter_ns() - begun) // len(cut))
         if kind == "insert":
-            end.delete_many(fresh)
+            end.delete_many(cut)
     kept = {"hot": hot, "random": keys[0], "overwrite": keys[0], "set_batch": keys[0]}.get(kind)
     if kept is not None and end.get(kept) != value:
         raise AssertionError("it does not give back what was kept")
