@@ -341,3 +341,23 @@ def test_messages_at_a_time_threads_and_limits() -> None:
             m.register("none", Echo, restart="often")  # type: ignore[arg-type]  # refused
 
     run(body)
+
+
+def test_agents_go_where_the_fewest_are() -> None:
+    async def body(m: uf.UltraFastAgentManager) -> None:
+        async def places(ids: list[int]) -> dict[int, int]:
+            found = [(await m.request(None, each, 0, timeout_s=60))[0] for each in ids]
+            return {pid: found.count(pid) for pid in found}
+
+        first = await m.spawn_agent("echo")
+        beside = await m.spawn_agents("echo", 30, affinity=first)
+        (full,) = await places([first, *beside])
+        await asyncio.sleep(0.15)  # a count is kept for a tenth of a second
+        more = await m.spawn_agents("echo", 20) + [await m.spawn_agent("echo") for _ in range(5)]
+        assert full not in await places(more)
+        for each in beside:
+            assert await m.terminate_agent(each)
+        await asyncio.sleep(0.15)
+        assert await places([await m.spawn_agent("echo") for _ in range(8)]) == {full: 8}
+
+    run(body, workers=2)

@@ -1,8 +1,8 @@
 """`Spawner`: agents begun and ended, from any process of the system.
 
 Stands on the agent records and the inboxes of the workers that host agents. A warm agent is claimed
-by one CAS; without one, a fresh record goes to the next worker, which builds the agent. It keeps no
-list: the records are the list.
+by one CAS; without one, a fresh record goes to the worker that has the fewest agents, which builds
+the agent. It keeps no list: the records are the list.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from array import array
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
+from ultrafast.agents.loads import Loads
 from ultrafast.agents.registry import AgentType
 from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.wire import CONTROL_LANE, LANES, Kind, Operation, lane_of
@@ -78,7 +79,7 @@ class Spawner:
         self._types: dict[str, int] = {}
         self._count = hosts
         self._hosts: list[int] = []
-        self._next = itertools.count(endpoint.region.slot)
+        self._loads = Loads(endpoint.agents, endpoint.region.slot)
         # Starts agents that live in this process; None where none do.
         self.here: Callable[[Iterable[int]], object] | None = None
         self._begun: list[tuple[int, str, int]] = []
@@ -334,7 +335,10 @@ class Spawner:
                 return claimed[0], claimed[1], True
         if self.alive() >= self._max_agents:
             raise self._full()
-        worker = self.next_host() if beside is None else self._host_of(beside)
+        if beside is None:
+            worker = self._loads.least(self._known_hosts(), started)
+        else:
+            worker = self._host_of(beside)
         limit = self.limits.get(name, self._capacity)
         try:
             agent_id = self._agents.new(number, worker, lane, STARTING, limit, parent, started)
@@ -350,15 +354,14 @@ class Spawner:
         found: dict[int, array[int]] = {}
         if beside is None:
             found = self._agents.claim_many(number, lane, parent, now, n)
-            hosts = len(self._known_hosts())
-        else:
-            hosts = 1
         claimed = sum(map(len, found.values()))
-        left = min(n - claimed, self._max_agents - self.alive() - claimed)
+        left = max(0, min(n - claimed, self._max_agents - self.alive() - claimed))
         limit = self.limits.get(name, self._capacity)
-        for each in range(min(hosts, max(0, left))):
-            worker = self.next_host() if beside is None else self._host_of(beside)
-            share = left // hosts + (each < left % hosts)
+        if beside is None:
+            shares = self._loads.shares(self._known_hosts(), left, now)
+        else:
+            shares = {self._host_of(beside): left}
+        for worker, share in shares.items():
             made = self._agents.new_many(number, worker, lane, STARTING, limit, parent, now, share)
             found.setdefault(worker, array("Q")).extend(made)
         if not any(found.values()):
@@ -393,9 +396,8 @@ class Spawner:
         )
 
     def next_host(self) -> int:
-        """The queue of a host, each in turn."""
-        hosts = self._known_hosts()
-        return hosts[next(self._next) % len(hosts)]
+        """The queue of the host that has the fewest agents, which is to get one."""
+        return self._loads.least(self._known_hosts(), now_ns())
 
     def _known_hosts(self) -> list[int]:
         if len(self._hosts) < self._count:
