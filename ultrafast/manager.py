@@ -46,6 +46,7 @@ from ultrafast.agents.registry import (
 from ultrafast.agents.restarts import Restart, RestartWhen, restart_of
 from ultrafast.agents.spawner import inbox_name
 from ultrafast.agents.supervisor import Supervisor
+from ultrafast.agents.termination import Termination
 from ultrafast.agents.workers import WorkerState
 from ultrafast.bus.events import EnhancedEventBus
 from ultrafast.config import Config
@@ -103,6 +104,9 @@ class ManagerStatistics(msgspec.Struct, frozen=True, kw_only=True):
 class UltraFastAgentManager(SystemContext):
     """A system of agents, for as long as its `async with` lasts.
 
+    Ctrl-C ends it in order, and so does SIGTERM where the program does not handle it itself: the
+    task that entered is cancelled, the system shut down, and the program ends with status 143.
+
     Parameters
     ----------
     config : Config, optional
@@ -156,6 +160,7 @@ class UltraFastAgentManager(SystemContext):
         self.persistence: Persistence | None = None
         self._background: list[asyncio.Task[None]] = []
         self._registering = asyncio.Lock()
+        self._termination = Termination()
         pool = self.config.agent_pool.pre_warm
         for name, cls in BUILTIN_TYPES.items():
             self.register(name, cls, pre_warm=pool.get(name, 0))
@@ -402,7 +407,12 @@ class UltraFastAgentManager(SystemContext):
         remove_region(self.region_path)
 
     async def __aenter__(self) -> UltraFastAgentManager:
-        await self.start()
+        self._termination.begin()
+        try:
+            await self.start()
+        except BaseException as error:
+            self._termination.end(type(error))
+            raise
         return self
 
     async def __aexit__(
@@ -411,7 +421,9 @@ class UltraFastAgentManager(SystemContext):
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        self._termination.ending()
         await asyncio.shield(self.shutdown())
+        self._termination.end(exc_type)
 
     async def _fill_pools(self) -> None:
         """Wait until the pools have their first agents; for a bounded time."""
