@@ -7,7 +7,7 @@ Times are means of slices of 1,000 calls, with the loop around them, for all ali
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, closing
 from functools import partial
 from pathlib import Path
@@ -71,15 +71,32 @@ def _beside_others(
             addresses[each.name] = stack.enter_context(each.host(at))
             with closing(each.end(addresses[each.name])) as end:
                 fill(end, entries)
+        crowds: dict[str, Crowd | TeamFailed] = {}  # asleep while they are not measured
+        if any(each.is_crowded for each in scenarios):
+            for each in present:
+                if each.takes_part("mixed"):
+                    crowds[each.name] = _crowd(stack, each, addresses[each.name], options)
         return [
-            _block(scenario, present, addresses, entries, turn_s, options) for scenario in scenarios
+            _block(scenario, present, addresses, crowds, entries, turn_s, options)
+            for scenario in scenarios
         ]
+
+
+def _crowd(
+    stack: ExitStack, contestant: type[Contestant], address: Any, options: Options
+) -> Crowd | TeamFailed:
+    options.say(f"readers and a writer of {contestant.name}")
+    try:
+        return stack.enter_context(crowd(contestant, address))
+    except TeamFailed as error:
+        return error
 
 
 def _block(
     scenario: Scenario,
     present: list[type[Contestant]],
-    addresses: dict[str, Any],
+    addresses: Mapping[str, Any],
+    crowds: Mapping[str, Crowd | TeamFailed],
     entries: int,
     turn_s: float,
     options: Options,
@@ -88,27 +105,25 @@ def _block(
     taking = [each for each in present if each.takes_part(scenario.kind)]
     turns: dict[str, Callable[[], Turn]] = {}
     failed: dict[str, str] = {}
-    with ExitStack() as stack:
-        for each in taking:
-            if scenario.is_crowded:
-                try:
-                    team = stack.enter_context(crowd(each, addresses[each.name]))
-                except TeamFailed as error:
-                    failed[each.name] = str(error)
-                    continue
-                turns[each.name] = partial(_crowded, scenario, team, entries, turn_s, options)
-            else:
-                turns[each.name] = partial(
-                    _alone, scenario, each, addresses[each.name], entries, turn_s, options
-                )
-        outcome = alternate(
-            turns,
-            1 if scenario.reads_wanted else options.rounds or (1 if options.quick else 3),
-            repeat=not options.quick and not scenario.reads_wanted,
-            said=options.say,
-            repeat_s=_REPEAT_S,
-        )
-        outcome.failed.update(failed)
+    for each in taking:
+        if not scenario.is_crowded:
+            turns[each.name] = partial(
+                _alone, scenario, each, addresses[each.name], entries, turn_s, options
+            )
+            continue
+        team = crowds[each.name]
+        if isinstance(team, TeamFailed):
+            failed[each.name] = str(team)
+        else:
+            turns[each.name] = partial(_crowded, scenario, team, entries, turn_s, options)
+    outcome = alternate(
+        turns,
+        1 if scenario.reads_wanted else options.rounds or (1 if options.quick else 3),
+        repeat=not options.quick and not scenario.reads_wanted,
+        said=options.say,
+        repeat_s=_REPEAT_S,
+    )
+    outcome.failed.update(failed)
     return block_of(
         scenario.key,
         scenario.title,
