@@ -46,8 +46,8 @@ class Scenario(msgspec.Struct, frozen=True, kw_only=True):
     ----------
     key, title : str
     kind : str
-        "hot", "hot_text", "random", "miss", "overwrite", "insert", "get_batch", "set_batch": one process;
-        "mixed", "batches", "whole": two that read beside one that writes.
+        "hot", "hot_text", "random", "miss", "overwrite", "insert", "get_batch", "set_batch": one
+        process; "mixed", "batches", "whole": two that read beside one that writes.
     value : str
         What is kept, a name in `_VALUES`.
     reads_wanted : int
