@@ -30,7 +30,8 @@ cdef struct Kept:
     PyObject *value
     PyObject *inner             # of a dict: a list of its keys with containers, each before its own
     _c.uf_found found
-    uint64_t met                # the slot's word of the entry that was read here last
+    uint64_t met                # the slot's word of the entry that was read here last,
+    PyObject *asked             # and where the key's str was: nobody's, only compared
 
 
 cdef inline bint is_constant(PyObject *value) noexcept:
@@ -171,8 +172,9 @@ cdef inline void keep(
     cdef Kept *one = kept_at(kept, space, name)
     cdef Kept before
     cdef Kept now
-    if one.met != found.word:
+    if one.met != found.word or one.asked != name:
         one.met = found.word
+        one.asked = name
         return
     now.value = copied(value, KEPT_DEPTH)
     now.inner = NULL
@@ -191,6 +193,7 @@ cdef inline void keep(
     now.name = shared(name)
     now.found = found[0]
     now.met = found.word
+    now.asked = name
     before = one[0]
     one[0] = now
     drop(&before)
