@@ -77,8 +77,8 @@ int uf_space_make(struct uf_space *space, uint64_t seed, const void *text, uint6
     return UF_OK;
 }
 
-int uf_key_begin(struct uf_key *key, const struct uf_space *space, const void *name,
-                 uint64_t name_bytes)
+static inline int begin(struct uf_key *key, const struct uf_space *space, const void *name,
+                        uint64_t name_bytes)
 {
     if (UF_UNLIKELY(name_bytes > UF_KEY_BYTES_MAX - space->bytes)) {
         return UF_INVALID;
@@ -91,8 +91,8 @@ int uf_key_begin(struct uf_key *key, const struct uf_space *space, const void *n
     return UF_OK;
 }
 
-void uf_key_end(struct uf_key *key, const struct uf_space *space, uint64_t *buffer,
-                const void *name)
+static inline void end(struct uf_key *key, const struct uf_space *space, uint64_t *buffer,
+                       const void *name)
 {
     if (UF_LIKELY(key->words_count > 0)) {
         buffer[key->words_count - 1] = 0;
@@ -102,12 +102,24 @@ void uf_key_end(struct uf_key *key, const struct uf_space *space, uint64_t *buff
     key->words = buffer;
 }
 
+int uf_key_begin(struct uf_key *key, const struct uf_space *space, const void *name,
+                 uint64_t name_bytes)
+{
+    return begin(key, space, name, name_bytes);
+}
+
+void uf_key_end(struct uf_key *key, const struct uf_space *space, uint64_t *buffer,
+                const void *name)
+{
+    end(key, space, buffer, name);
+}
+
 int uf_key_in(struct uf_key *key, const struct uf_space *space, uint64_t *buffer, const void *name,
               uint64_t name_bytes)
 {
-    int status = uf_key_begin(key, space, name, name_bytes);
+    int status = begin(key, space, name, name_bytes);
     if (UF_LIKELY(status == UF_OK)) {
-        uf_key_end(key, space, buffer, name);
+        end(key, space, buffer, name);
     }
     return status;
 }

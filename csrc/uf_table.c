@@ -168,6 +168,7 @@ int uf_table_set(struct uf_table *table, const struct uf_key *key, const void *d
                  uint64_t now_ns, uint32_t mode, struct uf_entry *entry)
 {
     uint32_t handle;
+    uf_prefetch(&table->bucket[uf_table_bucket(table, key->hash)]); /* while the block is filled */
     int status = fill(table, key, data, bytes, entry, &handle);
     if (status != UF_OK) {
         return status;
