@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import logging
 import os
-from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, Final
 
@@ -229,22 +228,6 @@ class UltraFastAgentManager(SystemContext):
             self._spawner.publish(kind)
             self._pools.add(type_name, pre_warm)
             self._unsent.append(type_name)
-
-    def spawn_agent(self, agent_type: str, **options: Any) -> Coroutine[Any, Any, int]:
-        """Spawn an agent; see `SystemContext.spawn_agent`."""
-        if self._unsent:
-            return self._spawn_told(agent_type, options)
-        return super().spawn_agent(agent_type, **options)
-
-    async def _spawn_told(self, agent_type: str, options: dict[str, Any]) -> int:
-        await self._send_types()
-        return await super().spawn_agent(agent_type, **options)
-
-    async def spawn_agents(self, agent_type: str, n: int, **options: Any) -> list[int]:
-        """Spawn `n` agents of a type; see `SystemContext.spawn_agents`."""
-        if self._unsent:
-            await self._send_types()
-        return await super().spawn_agents(agent_type, n, **options)
 
     async def _send_types(self) -> None:
         """Make sure that every host knows the types registered since the start."""

@@ -54,6 +54,8 @@ class Monitor:
         self._token = token
         self._end: asyncio.Future[AgentEnded] = asyncio.get_running_loop().create_future()
         self._given = False
+        # A look found it gone; what whoever ended it wrote may be still to be read.
+        self._missed = False
 
     async def wait(self, timeout_s: float | None = None) -> AgentEnded:
         """Wait for the end; `TimeoutError` when it has not come in time."""
@@ -102,6 +104,7 @@ class Watch:
 
     def monitor(self, agent_id: int) -> Monitor:
         """Watch an agent; see `SystemContext.monitor`."""
+        lives = self._endpoint.agents.look(agent_id) is not None
         token = self._endpoint.correlation()
         monitor = self._monitors[token] = Monitor(self, agent_id, token)
         place = (self._endpoint.index, token)
@@ -110,6 +113,7 @@ class Watch:
         except BaseException:
             del self._monitors[token]
             raise
+        monitor._missed = not lives
         self._look_at(token, monitor)
         if self._monitors and self._looking is None:
             self._looking = asyncio.get_running_loop().call_later(_LOOK_S, self._look)
@@ -132,7 +136,10 @@ class Watch:
 
     def _look_at(self, token: int, monitor: Monitor) -> None:
         if self._endpoint.agents.look(monitor._agent_id) is None:
-            # Whoever ended it may have written before; what it wrote is then thrown away.
+            if not monitor._missed:
+                # Whoever ended it wrote before, and that has until the next look to be read.
+                monitor._missed = True
+                return
             self._monitors.pop(token, None)
             self._cards.drop(monitor._agent_id)
             monitor._ended(AgentEnded(agent=monitor._agent_id, how="gone", reason="not alive"))

@@ -6,7 +6,7 @@ Stands on the spawner, the cards and the bus. Hosts no agent.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 from ultrafast.agents.cards import Cards
@@ -40,6 +40,12 @@ class Population:
         self.cards = Cards(endpoint.table, endpoint.agents)
         self._watch = Watch(endpoint, self.cards)
         self._turn = itertools.count(endpoint.region.slot)
+
+    # Types that hosts are to be told of before the next spawn: only a manager has some.
+    _unsent: Sequence[str] = ()
+
+    async def _send_types(self) -> None:
+        """Tell hosts of these types."""
 
     def host_here(self, start: Callable[[Iterable[int]], object]) -> None:
         """Say who starts the agents that are spawned into this process."""
@@ -89,6 +95,8 @@ class Population:
         QueueFull
             The worker's queue took no more within five seconds.
         """
+        if self._unsent:
+            return self._spawn_told(agent_type, priority, name, affinity, tuple(groups), parent)
         if name is None and groups == ():
             return self._spawner.spawn(agent_type, priority, parent, affinity)
         member_of = tuple(groups)
@@ -105,6 +113,25 @@ class Population:
 
         return self._spawner.spawn(agent_type, priority, parent, affinity, prepare)
 
+    async def _spawn_told(
+        self,
+        agent_type: str,
+        priority: str | int,
+        name: str | None,
+        affinity: int | None,
+        groups: Iterable[str],
+        parent: int,
+    ) -> int:
+        await self._send_types()
+        return await self.spawn_agent(
+            agent_type,
+            priority=priority,
+            name=name,
+            affinity=affinity,
+            groups=groups,
+            parent=parent,
+        )
+
     async def spawn_agents(
         self,
         agent_type: str,
@@ -115,6 +142,8 @@ class Population:
         parent: int = 0,
     ) -> list[int]:
         """Spawn `n` agents of a type; as `spawn_agent`, in batches."""
+        if self._unsent:
+            await self._send_types()
         return await self._spawner.spawn_many(agent_type, n, priority, parent, affinity)
 
     async def terminate_agent(
