@@ -58,8 +58,14 @@ PAGES: dict[str, tuple[str, list[str]]] = {
     "events": ("Events", ["EnhancedEventBus", "Event"]),
     "store": (
         "The store",
-        ["UltraFastMemoryStore", "StoreStatistics", "NamespaceStatistics", "Namespace", "TTLMap"],
+        [
+            "UltraFastMemoryStore",
+            "StoreStatistics",
+            "NamespaceStatistics",
+            "Namespace",
+        ],
     ),
+    "limits": ("Limits and times", ["TokenBucket", "SharedSemaphore", "TTLMap"]),
     "snapshots": (
         "Snapshots of the store",
         [

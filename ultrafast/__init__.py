@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from ultrafast.monitoring.metrics import LatencySummary, PerformanceMetrics
     from ultrafast.monitoring.validator import PerformanceValidator, ValidationReport
     from ultrafast.store import UltraFastMemoryStore
+    from ultrafast.store.limits import SharedSemaphore, TokenBucket
     from ultrafast.store.persistence import Persistence
     from ultrafast.store.reports import (
         DamagedEntry,
@@ -92,12 +93,14 @@ _HOMES = {
     "Restart": "agents.restarts",
     "RestoreReport": "store.reports",
     "Result": "executor.tasks",
+    "SharedSemaphore": "store.limits",
     "SnapshotDone": "store.reports",
     "State": "agents.state",
     "Subscription": "bus.subscription",
     "TTLMap": "executor.cache",
     "Task": "executor.tasks",
     "Timer": "agents.timers",
+    "TokenBucket": "store.limits",
     "TopicMatcher": "bus.topics",
     "UltraFastAgentManager": "manager",
     "UltraFastCommunicationBus": "bus.bus",
@@ -145,12 +148,14 @@ __all__ = [
     "Restart",
     "RestoreReport",
     "Result",
+    "SharedSemaphore",
     "SnapshotDone",
     "State",
     "Subscription",
     "TTLMap",
     "Task",
     "Timer",
+    "TokenBucket",
     "TopicMatcher",
     "UltraFastAgentManager",
     "UltraFastCommunicationBus",

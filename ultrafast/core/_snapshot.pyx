@@ -25,6 +25,7 @@ from ultrafast.core._records import LEAST_ROOM
 cdef enum:
     PLACES_PER_BUCKET = 16      # a place is bucket * 16 + slot
     KEY_WORDS = 129             # UF_KEY_BYTES_MAX + 8 bytes
+    ROUNDS = 8                  # as many moves as there are sizes of blocks, and some
 
 
 @cython.final
@@ -366,11 +367,12 @@ cdef class Recorder:
         """Put the next entry that is restored into the smallest block that is free for it now.
 
         While later records had not yet given blocks back, entries went into others than they would
-        have, had all been there at once. False once all were tried twice.
+        have, had all been there at once. A block may come free by several such moves, one after the
+        other: False once all entries were tried ROUNDS times.
         """
         cdef Item item
         cdef uint64_t home
-        while self._way < 2 * self._places:
+        while self._way < ROUNDS * self._places:
             home = self._homes[self._way % self._places]
             self._way += 1
             if home != 0 and self._find(home, &item) and self._apply(&item, home, now) == _c.UF_OK:
