@@ -86,6 +86,15 @@ static void after_each_write(void)
     CHECK_EQ(entry_set(&clerk, 3, 2, 3, UF_SET_ANY, &entry), UF_OK);
     CHECK(!uf_table_again(&clerk.table, &memory[3].found));
 
+    /* A view keeps the block as it is: the slot tells that another entry stands there. */
+    struct uf_held held;
+    CHECK_EQ(recollect(&clerk, &names[5], &memory[5]), UF_OK);
+    CHECK_EQ(uf_table_hold(&clerk.table, &names[5].key, 0, &held, &entry), UF_OK);
+    CHECK(uf_table_again(&clerk.table, &memory[5].found));
+    CHECK_EQ(entry_set(&clerk, 5, 2, 55, UF_SET_ANY, &entry), UF_OK);
+    CHECK(!uf_table_again(&clerk.table, &memory[5].found));
+    uf_hold_drop(&clerk.pool, held.handle, held.name);
+
     /* After 2^21 uses of its block the slot has the same word, and the block another version. */
     CHECK(uf_table_again(&clerk.table, &memory[7].found));
     value = memory[7].found.value;

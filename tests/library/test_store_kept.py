@@ -95,6 +95,16 @@ def test_a_write_of_anybody_is_seen_at_once(
     assert repeated(store, key, "gone") == "gone"
 
 
+def test_a_view_of_what_was_replaced_does_not_keep_it(store: UltraFastMemoryStore) -> None:
+    key = "key"
+    store.set(SPACE, key, b"before")
+    assert repeated(store, key) == b"before"
+    with store.get_view(SPACE, key) as view:
+        store.set(SPACE, key, b"after")
+        assert repeated(store, key) == b"after"
+        assert bytes(view) == b"before"
+
+
 def test_what_one_caller_does_to_a_container_no_other_sees(store: UltraFastMemoryStore) -> None:
     store.set(SPACE, "key", NESTED)
     for _ in range(READS):
