@@ -41,6 +41,7 @@ LISTS = ("tests/explore/faults.toml", "tests/c/faults.toml")
 PROGRAMS = {
     "uf_bits": ["explore_pool", "explore_agents", "explore_queue"],
     "uf_pool": ["explore_pool", "explore_queue"],
+    "uf_declared": ["explore_declared"],
     "uf_share": ["explore_share"],
     "uf_hold": ["explore_hold", "explore_table", "explore_table_mend"],
     "uf_ring": ["explore_ring", "explore_bell", "explore_queue", "explore_agents"],
