@@ -84,6 +84,8 @@ def test_who_stops_waiting_ends_the_model_call_and_what_waits_behind_it() -> Non
         coder = await m.spawn_agent("coder")
         server.script(Fault(kind="slow", delay_s=LONG_S))
         first = asyncio.ensure_future(m.execute_task(coder, make("first")))
+        # It counts a request before it has read it, and met the fault that was meant for it.
+        await until(lambda: server.statistics().faults_waiting == 0)
         await until(lambda: server.statistics().in_flight == 1)
         second = asyncio.ensure_future(m.execute_task(coder, make("second")))
         await asyncio.sleep(0)
