@@ -60,31 +60,59 @@ int uf_queues_open(struct uf_queues *queues, void *area, uint64_t bytes, struct 
     return UF_OK;
 }
 
-static struct uf_ring ring_of(const struct uf_queues *queues, uint32_t index, uint32_t lane)
+static struct uf_ring_head *lane_of(const struct uf_queues *queues, uint32_t index, uint32_t lane)
+{
+    uint64_t at = ((uint64_t)index * UF_LANES + lane) * queues->ring_bytes;
+    return (struct uf_ring_head *)(void *)(queues->rings + at);
+}
+
+/* A lane for who entered its queue: `opening`, or 0 without asking. */
+static inline struct uf_ring gated_ring(const struct uf_queues *queues, uint32_t index,
+                                        uint64_t opening, uint32_t lane)
 {
     struct uf_ring ring;
-    uint64_t at = ((uint64_t)index * UF_LANES + lane) * queues->ring_bytes;
-    ring.shared = (struct uf_ring_head *)(void *)(queues->rings + at);
+    ring.shared = lane_of(queues, index, lane);
     ring.capacity = queues->capacity;
     ring.shift = queues->shift;
     ring.limit = queues->limit;
+    ring.gate = opening != 0 ? &queues->record[index].state : NULL;
+    ring.opening = opening;
     return ring;
+}
+
+static struct uf_ring ring_of(const struct uf_queues *queues, uint32_t index, uint32_t lane)
+{
+    return gated_ring(queues, index, 0, lane);
+}
+
+/* Whether who entered has lost it. Relaxed: the ring looks before each CAS; this is for who was told that
+ * there is no room or nothing to take. */
+static bool is_lost(const struct uf_queues *queues, uint32_t index, uint64_t opening)
+{
+    return opening != 0 &&
+           atomic_load_explicit(&queues->record[index].state, memory_order_relaxed) != opening;
 }
 
 int uf_queue_send(struct uf_queues *queues, uint32_t index, uint32_t lane, const uint32_t *handles,
                   uint32_t count, uint32_t *bell)
 {
+    return uf_queue_send_to(queues, index, 0, lane, handles, count, bell);
+}
+
+int uf_queue_send_to(struct uf_queues *queues, uint32_t index, uint64_t opening, uint32_t lane,
+                     const uint32_t *handles, uint32_t count, uint32_t *bell)
+{
     if (index >= queues->count || lane >= UF_LANES) {
         return UF_INVALID;
     }
-    struct uf_ring ring = ring_of(queues, index, lane);
+    struct uf_ring ring = gated_ring(queues, index, opening, lane);
     if (queues->sent_to != index * UF_LANES + lane) {
         queues->sent_to = index * UF_LANES + lane;
         queues->filled = 0;
     }
     int sent = uf_ring_push_from(&ring, &queues->filled, handles, count); /* Q1 */
     *bell = uf_bell_look(&queues->record[index].bell);
-    return sent;
+    return UF_UNLIKELY(sent <= 0) && is_lost(queues, index, opening) ? UF_DELETED : sent;
 }
 
 /* A claimed message's lines come from its sender's core: fetched for several at a time, none waits for
@@ -195,10 +223,12 @@ int uf_queue_take(struct uf_queues *queues, struct uf_receiver *receiver, uint32
         return UF_INVALID;
     }
     if (UF_UNLIKELY(receiver->of != receiver->queue + 1)) {
-        *receiver = (struct uf_receiver){.queue = receiver->queue, .of = receiver->queue + 1};
+        *receiver = (struct uf_receiver){
+            .queue = receiver->queue, .opening = receiver->opening, .of = receiver->queue + 1};
     }
+    struct uf_ring ring = gated_ring(queues, receiver->queue, receiver->opening, 0);
     for (uint32_t lane = 0; lane < UF_LANES && taken < max;) {
-        struct uf_ring ring = ring_of(queues, receiver->queue, lane);
+        ring.shared = lane_of(queues, receiver->queue, lane);
         if (lane != receiver->lane && uf_ring_is_bare(&ring, receiver->cleared[lane])) {
             receiver->debt[lane++] = 0;
             continue;
@@ -206,7 +236,7 @@ int uf_queue_take(struct uf_queues *queues, struct uf_receiver *receiver, uint32
         uint32_t run;
         uint32_t serve = next_lane(receiver, lane, &run);
         if (serve != lane) {
-            ring = ring_of(queues, receiver->queue, serve);
+            ring.shared = lane_of(queues, receiver->queue, serve);
         }
         status = take_some(queues, receiver, serve, &ring, &handles[taken],
                            run < max - taken ? run : max - taken);
@@ -228,7 +258,10 @@ int uf_queue_take(struct uf_queues *queues, struct uf_receiver *receiver, uint32
         }
         lane++;
     }
-    return taken > 0 ? (int)taken : status;
+    if (taken > 0) {
+        return (int)taken;
+    }
+    return is_lost(queues, receiver->queue, receiver->opening) ? UF_DELETED : status;
 }
 
 static bool is_older(const struct uf_pool *pool, uint32_t a, uint32_t b)
@@ -288,10 +321,21 @@ static void sort_by_age(const struct uf_pool *pool, uint32_t *heap, uint32_t siz
 
 int uf_queue_adopt(struct uf_queues *queues, uint32_t index, uint32_t *handles, uint32_t max)
 {
+    const struct uf_receiver receiver = {.queue = index};
+    return uf_queue_adopt_as(queues, &receiver, handles, max);
+}
+
+int uf_queue_adopt_as(struct uf_queues *queues, const struct uf_receiver *receiver,
+                      uint32_t *handles, uint32_t max)
+{
     struct uf_pool *pool = queues->pool;
+    uint32_t index = receiver->queue;
     uint32_t found = 0;
     if (index >= queues->count || max == 0) {
         return UF_INVALID;
+    }
+    if (UF_UNLIKELY(is_lost(queues, index, receiver->opening))) {
+        return UF_DELETED;
     }
     struct uf_queue_record *record = &queues->record[index];
     /* Q7 <- Q6. Acquire: the orphans that the hint announces are marked. Reset before the scan, so
@@ -313,7 +357,11 @@ int uf_queue_adopt(struct uf_queues *queues, uint32_t index, uint32_t *handles, 
     uint32_t taken = 0;
     for (uint32_t i = 0; i < found; i++) {
         struct uf_message *message = uf_pool_block(pool, handles[i]);
-        uint64_t word = atomic_load_explicit(&message->owner, memory_order_relaxed);
+        uint64_t word = atomic_load_explicit(&message->owner, memory_order_acquire); /* Q3 */
+        if (UF_UNLIKELY(is_lost(queues, index, receiver->opening))) {
+            found = max; /* whoever's orphans they are now: who adopts next looks at them */
+            break;
+        }
         UF_STEP(Q7);
         /* W2. Acquire: the dead receiver's writes are behind us. Failure: another adopter has it. */
         if (uf_word_state(word) == UF_BLOCK_ORPHAN &&
@@ -363,6 +411,11 @@ uint32_t uf_queue_length(struct uf_queues *queues, uint32_t index, uint32_t lane
     }
     struct uf_ring ring = ring_of(queues, index, lane);
     return uf_ring_length(&ring);
+}
+
+struct uf_ring uf_queue_lane(const struct uf_queues *queues, uint32_t index, uint32_t lane)
+{
+    return ring_of(queues, index, lane);
 }
 
 bool uf_queue_has_orphans(const struct uf_queues *queues, uint32_t index)

@@ -25,14 +25,24 @@
  *            A block that was sent on while TAKEN is in a ring: RING. An opener at Q0: recovery frees
  *            the record; at Q13: so does it, if no other opener of the name has settled it before.
  *            Recovery at any step: each step may be done again.
+ *            Deleting: OPEN --Q14--> CLOSING --Q16--> FREE. Q14 is one CAS; from then on pushes and
+ *            claims of who entered are refused, but for one on its way past its look at the gate:
+ *            accepted, it is emptied with the rest. Who deleted dies after Q14, or while it empties:
+ *            anybody may go on (the manager does), with what the dead one had as orphans. Before Q16
+ *            each lane is empty, a position of it was skipped (Q15) so that no push can be on its way,
+ *            it is empty still, and no block says TAKEN or ORPHAN of this queue: what a new queue has
+ *            in this record is its own. Who holds a taken message (or sent it on, until it is taken
+ *            there) delays that, and nobody else.
  * ORDER      Q3 owner word release -> W2, recovery's acquire   position and attempt are written
  *            Q6 orphans release -> Q7 orphans acquire          the blocks are marked ORPHAN
  *            Q8 state release -> Q9 state acquire              name and receiver are written
+ *            Q14 CLOSING, then S3 of every lane -> G1          see uf_ring.h: no push or claim succeeds
+ *            after Q16 that looked at the gate before Q14
  *            Q8 NAMED, then Q9 of all others, seq_cst          two openers do not miss each other
- * ERRORS     FULL: this lane. MISSING: no queue of this name. NO_SLOT: every record is in use.
+ * ERRORS     FULL: this lane. DELETED: this queue, whatever has its record now. MISSING: no queue of this name. NO_SLOT: every record is in use.
  *            BUSY from open: others opened and closed queues at every attempt.
  *            INVALID: index, lane, name. CORRUPT: as uf_ring.h.
- * PROOF      P1: `test_queue_deaths`, `explore_queue`, `explore_names`. P2: `test_queue`,
+ * PROOF      P1: `test_queue_deaths`, `explore_queue`, `explore_names`. P2: `test_queue`, `explore_delete`,
  *            `test_storm`, `steps_finds_slot_cleared_before_the_name`,
  *            `steps_finds_name_left_before_the_push`, `steps_finds_orphan_before_its_mark`. P5:
  *            holds no value. P8: `fuzz_queue`, `fuzz_finds_handle_of_a_slot_believed`.
@@ -64,7 +74,8 @@ enum uf_queue_phase {
     UF_QUEUE_FREE = 0,
     UF_QUEUE_OPENING = 1, /* its opener alone writes the name          */
     UF_QUEUE_OPEN = 2,
-    UF_QUEUE_NAMED = 3, /* the name is written; its rivals are looked for */
+    UF_QUEUE_NAMED = 3,   /* the name is written; its rivals are looked for           */
+    UF_QUEUE_CLOSING = 4, /* deleted: to be emptied, by whoever comes, and then freed */
 };
 
 /* Private to one thread of one attachment. */
@@ -82,9 +93,10 @@ struct uf_queues {
     uint64_t ring_bytes;
 };
 
-/* A receiver's own memory; zero, but for the queue, to begin with. */
+/* A receiver's own memory; zero, but for queue and opening, to begin with. */
 struct uf_receiver {
     uint32_t queue;
+    uint64_t opening;           /* takes while this is the record's state; 0: without asking    */
     uint32_t of;                /* the queue that the rest is about, + 1                        */
     uint32_t lane;              /* served last                                                  */
     uint32_t debt[UF_LANES];    /* taken from other lanes since this one was last served        */
@@ -99,20 +111,42 @@ UF_API int uf_queues_open(struct uf_queues *queues, void *area, uint64_t bytes,
 /* The queue of this name, made if there is none. `*index` tells it to everybody. */
 UF_API int uf_queue_open(struct uf_queues *queues, const char *name, uint32_t *index);
 UF_API int uf_queue_find(struct uf_queues *queues, const char *name, uint32_t *index);
+/* The opening of a queue that stands under this name: it tells the queue from every other that had its
+ * record or will have it. MISSING: none does any more. */
+UF_API int uf_queue_enter(struct uf_queues *queues, const char *name, uint32_t index,
+                          uint64_t *opening);
+/* Delete a queue that was entered: nobody finds it any more, who entered it gets DELETED, and its record
+ * stays CLOSING. `*closing` is the opening for a receiver that empties it. DELETED: it was before. */
+UF_API int uf_queue_delete(struct uf_queues *queues, uint32_t index, uint64_t opening,
+                           uint64_t *closing);
+/* Whether a queue that was entered has not been deleted. */
+UF_API bool uf_queue_stands(const struct uf_queues *queues, uint32_t index, uint64_t opening);
+/* The opening for who empties a deleted queue; 0: this record is of none. */
+UF_API uint64_t uf_queue_closing(const struct uf_queues *queues, uint32_t index);
+/* Free the record of a deleted queue. OK: now, or before. BUSY: something is in it, or was taken from it
+ * and is not given back. */
+UF_API int uf_queue_retire(struct uf_queues *queues, uint32_t index, uint64_t closing);
 /* The queue's name goes; what is still in it is the caller's to take first. */
 UF_API int uf_queue_close(struct uf_queues *queues, uint32_t index);
+/* Of an open queue, or a deleted one that is not freed. */
 UF_API const char *uf_queue_name(const struct uf_queues *queues, uint32_t index);
 
 /* Send blocks that are ours. The number sent (from the first on) or FULL. `*bell` is the bell's word
  * after the push: not AWAKE, the caller wakes (uf_bell_wake). */
 UF_API int uf_queue_send(struct uf_queues *queues, uint32_t index, uint32_t lane,
                          const uint32_t *handles, uint32_t count, uint32_t *bell);
+/* As uf_queue_send, to a queue that was entered. DELETED: it was, and nothing is sent. */
+UF_API int uf_queue_send_to(struct uf_queues *queues, uint32_t index, uint64_t opening,
+                            uint32_t lane, const uint32_t *handles, uint32_t count, uint32_t *bell);
 /* Take up to `max` messages, urgent lanes first. The number taken, or EMPTY. */
 UF_API int uf_queue_take(struct uf_queues *queues, struct uf_receiver *receiver, uint32_t *handles,
                          uint32_t max);
 /* Take up to `max` messages that a dead receiver had, oldest first. The number, or EMPTY. */
 UF_API int uf_queue_adopt(struct uf_queues *queues, uint32_t index, uint32_t *handles,
                           uint32_t max);
+/* The same, for a receiver that entered its queue; DELETED: it was. */
+UF_API int uf_queue_adopt_as(struct uf_queues *queues, const struct uf_receiver *receiver,
+                             uint32_t *handles, uint32_t max);
 /* Arm the bell, then look: EMPTY (sleep now) or OK (there is something; the bell is disarmed). */
 UF_API int uf_queue_arm(struct uf_queues *queues, uint32_t index, uint32_t mode, uint32_t *armed);
 /* Nothing to take or adopt. seq_cst, for the bell: receivers that share one arm it themselves and
@@ -120,6 +154,7 @@ UF_API int uf_queue_arm(struct uf_queues *queues, uint32_t index, uint32_t mode,
 UF_API bool uf_queue_is_empty(struct uf_queues *queues, uint32_t index);
 /* Messages in a lane, and whether a dead receiver's wait. */
 UF_API uint32_t uf_queue_length(struct uf_queues *queues, uint32_t index, uint32_t lane);
+UF_API struct uf_ring uf_queue_lane(const struct uf_queues *queues, uint32_t index, uint32_t lane);
 UF_API bool uf_queue_has_orphans(const struct uf_queues *queues, uint32_t index);
 UF_API _Atomic uint32_t *uf_queue_bell(struct uf_queues *queues, uint32_t index);
 

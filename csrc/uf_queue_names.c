@@ -201,6 +201,21 @@ int uf_queue_open(struct uf_queues *queues, const char *name, uint32_t *index)
     return status;
 }
 
+int uf_queue_enter(struct uf_queues *queues, const char *name, uint32_t index, uint64_t *opening)
+{
+    uint64_t words[UF_NAME_BYTES / 8];
+    if (index >= queues->count || !name_words(name, words)) {
+        return UF_INVALID;
+    }
+    struct uf_queue_record *record = &queues->record[index];
+    uint64_t state = atomic_load_explicit(&record->state, memory_order_acquire); /* Q9 */
+    if (phase_of(state) != UF_QUEUE_OPEN || !has_name(record, words, state)) {
+        return UF_MISSING;
+    }
+    *opening = state;
+    return UF_OK;
+}
+
 int uf_queue_close(struct uf_queues *queues, uint32_t index)
 {
     if (index >= queues->count) {
@@ -226,8 +241,6 @@ const char *uf_queue_name(const struct uf_queues *queues, uint32_t index)
     }
     const struct uf_queue_record *record = &queues->record[index];
     uint64_t state = atomic_load_explicit(&record->state, memory_order_acquire); /* Q9 */
-    if ((state & 0xff) != UF_QUEUE_OPEN || record->name[UF_NAME_BYTES - 1] != '\0') {
-        return NULL;
-    }
-    return record->name;
+    bool stands = phase_of(state) == UF_QUEUE_OPEN || phase_of(state) == UF_QUEUE_CLOSING;
+    return stands && record->name[UF_NAME_BYTES - 1] == '\0' ? record->name : NULL;
 }

@@ -55,7 +55,17 @@ int uf_ring_open(struct uf_ring *ring, void *area, uint32_t capacity)
     ring->capacity = capacity;
     ring->shift = uf_log2(capacity);
     ring->limit = 0;
+    ring->gate = NULL;
+    ring->opening = 0;
     return UF_OK;
+}
+
+/* Whether the gate is shut: asked between a look at a slot and the CAS that trusts it. */
+static inline bool is_shut(const struct uf_ring *ring)
+{
+    /* G1 <- S3. Relaxed: the slot was loaded before, with acquire; see ORDER. */
+    return ring->gate != NULL &&
+           atomic_load_explicit(ring->gate, memory_order_relaxed) != ring->opening;
 }
 
 /* The first position after `at` that may still be unfilled, when at's slot is `ahead` laps ahead:
@@ -105,6 +115,9 @@ int uf_ring_push_from(struct uf_ring *ring, uint64_t *filled, const uint32_t *ha
         if (ahead == 0 && uf_slot_handle(word) == UF_HANDLE_NONE) {
             if (ring->limit != 0 && !is_within_limit(ring, tail)) {
                 break;
+            }
+            if (UF_UNLIKELY(is_shut(ring))) {
+                return sent > 0 ? (int)sent : UF_DELETED;
             }
             UF_STEP(R1);
             /* S1 -> T1. Release: whoever sees the handle sees the message complete; seq_cst, as
@@ -180,6 +193,10 @@ int uf_ring_claim_many(struct uf_ring *ring, uint32_t me, uint64_t *from, struct
             status = UF_EMPTY;
             break;
         }
+        if (UF_UNLIKELY(is_shut(ring))) {
+            status = UF_DELETED;
+            break;
+        }
         /* T1. Acquire on success: as the load. Failure relaxed: the loop loads again. */
         if (atomic_compare_exchange_strong_explicit(slot, &word,
                                                     uf_slot(uf_slot_version(word), me, handle),
@@ -191,6 +208,39 @@ int uf_ring_claim_many(struct uf_ring *ring, uint32_t me, uint64_t *from, struct
         }
     }
     return got > 0 ? (int)got : status;
+}
+
+int uf_ring_skip(struct uf_ring *ring)
+{
+    struct uf_ring_head *shared = ring->shared;
+    uint64_t tail = atomic_load_explicit(&shared->tail, memory_order_acquire); /* as in push */
+    for (uint32_t attempts = 4 * ring->capacity + 64; attempts > 0; attempts--) {
+        _Atomic uint64_t *slot = slot_of(ring, tail);
+        uint64_t word = atomic_load_explicit(slot, memory_order_acquire); /* S2 */
+        int64_t ahead = laps_ahead(uf_slot_version(word), lap_of(ring, tail));
+        if (uf_slot_handle(word) == UF_HANDLE_NONE && ahead == 0) {
+            UF_STEP(R5);
+            /* S3 -> G1. Release: whoever reads this slot anew reads the gate as we found it. Failure
+             * relaxed: somebody filled it, and the loop loads again. */
+            if (atomic_compare_exchange_strong_explicit(
+                    slot, &word, uf_slot((uf_slot_version(word) + 1) & VERSION_MASK, 0, 0),
+                    memory_order_release, memory_order_relaxed)) {
+                return UF_OK; /* the hints are moved by who comes next */
+            }
+            continue;
+        }
+        if (ahead >= 0) {
+            tail = past_filled(ring, tail, ahead);
+            continue;
+        }
+        uint64_t now = atomic_load_explicit(&shared->tail, memory_order_acquire); /* as in push */
+        if (now > tail) {
+            tail = now;
+            continue;
+        }
+        return ahead == -1 ? UF_FULL : UF_CORRUPT;
+    }
+    return UF_BUSY;
 }
 
 void uf_ring_clear(struct uf_ring *ring, uint64_t position)

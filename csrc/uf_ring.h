@@ -21,11 +21,15 @@
  *            `limit` messages past it), and only then; it makes no receiver wait.
  * DEATH      R1 (before the push CAS): nothing was sent. R2 (before the tail hint): the next caller
  *            pushes the hint forward. R3 (claimed, not cleared): uf_ring_unclaim gives the message
- *            back to the ring at its old place. R4 (cleared, head hint behind): as R2.
+ *            back to the ring at its old place. R4 (cleared, head hint behind): as R2. R5 (before the
+ *            skip CAS): nothing was skipped.
  * ORDER      S1 push CAS release -> T1 slot acquire    the thing behind the handle is complete
  *            T2 clear release -> S2 slot acquire       the claimer has written its name on the thing
  *            S1 is seq_cst: push against arm, see uf_bell.h.
- * ERRORS     FULL, EMPTY: answers. BUSY: others won every one of a bounded number of attempts.
+ *            S3 skip release -> G1 the gate, after the slot   whoever reads a slot as it is after the gate
+ *            was shut and the slot changed, reads that it is shut. Both CASes come after that look, so
+ *            one that succeeds found its slot as it was before.
+ * ERRORS     FULL, EMPTY: answers. DELETED: the gate is shut. BUSY: others won every one of a bounded number of attempts.
  *            CORRUPT: a slot's version that no history of ours can produce.
  * PROOF      P1: `explore_ring`, `steps_finds_claim_never_undone`; with a ticket that nobody else
  *            can give back, `linear_finds_ticket_ring`. P2: `test_ring`,
@@ -58,6 +62,8 @@ struct uf_ring {
     uint32_t capacity; /* a power of two */
     uint32_t shift;
     uint32_t limit; /* handles in it at most, if all its senders say so; 0: its capacity */
+    const _Atomic uint64_t *gate; /* or NULL: push and claim while it is `opening` */
+    uint64_t opening;
 };
 
 struct uf_claim {
@@ -111,6 +117,9 @@ static inline int uf_ring_claim(struct uf_ring *ring, uint32_t me, uint64_t *fro
     int got = uf_ring_claim_many(ring, me, from, claim, 1);
     return got == 1 ? UF_OK : got;
 }
+/* Fill and clear the first unfilled position in one step, with nothing: a push that has looked at it
+ * already fails, and looks at its gate again. FULL: there is no such position. */
+UF_API int uf_ring_skip(struct uf_ring *ring);
 /* Done with a claim: the slot is empty again. */
 UF_API void uf_ring_clear(struct uf_ring *ring, uint64_t position);
 /* Push the head hint over cleared slots; it need not look beyond `to`. `known`: a position before which

@@ -34,7 +34,8 @@
     X(CLOSED, -21, "the region was closed by this process")                                        \
     X(READ_ONLY, -22, "the region was attached read-only")                                         \
     X(NO_AGENT_SLOT, -23, "every agent record is taken")                                           \
-    X(STORE_FULL, -24, "the table has no room for another key in this bucket")
+    X(STORE_FULL, -24, "the table has no room for another key in this bucket")                     \
+    X(DELETED, -25, "the queue was deleted")
 
 enum uf_status {
 #define X(name, value, sentence) UF_##name = (value),
@@ -42,7 +43,7 @@ enum uf_status {
 #undef X
 };
 
-#define UF_STATUS_COUNT 25
+#define UF_STATUS_COUNT 26
 
 /* The sentence of a status; "unknown status" for a value that is not in the list. */
 UF_API const char *uf_status_sentence(int status);

@@ -3,7 +3,7 @@
 
 Every memory order of the explored sources is made one step weaker (release and acquire to
 relaxed, acq_rel to either half, seq_cst to acq_rel, or to the half that a load or a store has), and
-two lists of hand-made faults (tests/explore/faults.toml, tests/c/faults.toml) drop what the core's
+lists of hand-made faults (tests/explore/faults*.toml, tests/c/faults.toml) drop what the core's
 promises stand on: the helping, the version tags, the owner marks, the table's second look, what
 recovery does. Each fault goes into a copy of csrc, the programs that should object are built from
 the copy, and run until one fails: the explorer's checks for an order, those that its list names for
@@ -36,7 +36,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-LISTS = ("tests/explore/faults.toml", "tests/c/faults.toml")
+LISTS = (
+    "tests/explore/faults.toml",
+    "tests/explore/faults_delete.toml",
+    "tests/c/faults.toml",
+)
 # Which programs look at a source, the likeliest first.
 PROGRAMS = {
     "uf_bits": ["explore_pool", "explore_agents", "explore_queue"],
@@ -44,8 +48,15 @@ PROGRAMS = {
     "uf_declared": ["explore_declared"],
     "uf_share": ["explore_share"],
     "uf_hold": ["explore_hold", "explore_table", "explore_table_mend"],
-    "uf_ring": ["explore_ring", "explore_bell", "explore_queue", "explore_agents"],
-    "uf_queue": ["explore_queue", "explore_bell"],
+    "uf_ring": [
+        "explore_ring",
+        "explore_bell",
+        "explore_queue",
+        "explore_delete",
+        "explore_agents",
+    ],
+    "uf_queue": ["explore_queue", "explore_bell", "explore_delete"],
+    "uf_queue_close": ["explore_delete"],
     "uf_queue_names": ["explore_names"],
     "uf_recover": ["explore_queue", "explore_bell", "explore_names", "explore_share"],
     "uf_bell": ["explore_bell"],

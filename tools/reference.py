@@ -49,11 +49,10 @@ PAGES: dict[str, tuple[str, list[str]]] = {
             "Consumer",
             "WorkItem",
             "QueueReceiver",
-            "connect",
-            "Connection",
             "DeadLetter",
         ],
     ),
+    "connections": ("Connections without an event loop", ["connect", "Connection"]),
     "queue": ("The queue alone", ["Queue"]),
     "events": ("Events", ["EnhancedEventBus", "Event"]),
     "store": (

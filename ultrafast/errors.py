@@ -37,6 +37,7 @@ __all__ = [
     "NotARegion",
     "PayloadTooBig",
     "PoolExhausted",
+    "QueueDeleted",
     "QueueEmpty",
     "QueueFull",
     "RegionClosed",
@@ -195,6 +196,12 @@ class QueueEmpty(UltrafastError, BlockingIOError):
     """There is nothing to take."""
 
     status: ClassVar[int] = -2
+
+
+class QueueDeleted(UltrafastError, LookupError):
+    """The queue was deleted; whatever has its name now is another one."""
+
+    status: ClassVar[int] = -25
 
 
 class Contended(UltrafastError, BlockingIOError):

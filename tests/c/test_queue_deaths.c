@@ -122,6 +122,34 @@ static void opening(void *unused)
     seat_leave(&seat);
 }
 
+static uint64_t deleted; /* the opening of the queue that is deleted */
+
+/* Take all that is in a deleted queue, what its dead receivers had first, and free its record. */
+static uint64_t emptying(struct seat *seat, uint64_t closing)
+{
+    struct uf_receiver receiver = {.opening = closing};
+    uint64_t numbers = 0;
+    uint32_t handle;
+    while (uf_queue_adopt_as(&seat->queues, &receiver, &handle, 1) == 1 ||
+           uf_queue_take(&seat->queues, &receiver, &handle, 1) == 1) {
+        numbers |= 1ull << number_of(&seat->pool, handle);
+        giving(seat, handle);
+    }
+    CHECK_EQ(uf_queue_retire(&seat->queues, 0, closing), UF_OK);
+    return numbers;
+}
+
+static void deleting(void *unused)
+{
+    struct seat seat;
+    uint64_t closing;
+    (void)unused;
+    seat_take(&seat, &arena);
+    CHECK_EQ(uf_queue_delete(&seat.queues, 0, deleted, &closing), UF_OK);
+    emptying(&seat, closing);
+    seat_leave(&seat);
+}
+
 static void taking_all(void *unused)
 {
     struct seat seat;
@@ -261,6 +289,29 @@ static void after_opening(const uint64_t *told)
     }
 }
 
+static void after_deleting(const uint64_t *told)
+{
+    struct uf_message *message;
+    uint32_t handle;
+    uint32_t bell;
+    uint64_t closing = uf_queue_closing(&parent.queues, 0);
+    uint64_t numbers = 0;
+    if (uf_queue_stands(&parent.queues, 0, deleted)) {
+        CHECK_EQ(uf_queue_delete(&parent.queues, 0, deleted, &closing), UF_OK);
+    }
+    if (closing != 0) {
+        numbers = emptying(&parent, closing);
+    }
+    CHECK_EQ(numbers & told[NOTE_GIVEN], 0);
+    CHECK_EQ(numbers | told[NOTE_GIVING], 0xf);
+    CHECK_EQ(parent.queues.record[0].state & 0xff, UF_QUEUE_FREE);
+    CHECK_EQ(uf_pool_take(&parent.pool, 8, &handle), UF_OK);
+    message = uf_pool_block(&parent.pool, handle);
+    message->flags = 0;
+    CHECK_EQ(uf_queue_send_to(&parent.queues, 0, deleted, 1, &handle, 1, &bell), UF_DELETED);
+    CHECK_EQ(uf_pool_give(&parent.pool, handle), UF_OK);
+}
+
 /* --- every death, and the deaths of those who mend --------------------------------------------- */
 
 static void prepare_nothing(void)
@@ -279,6 +330,15 @@ static void prepare_orphans(void)
     mend_all();
 }
 
+static void prepare_deleted(void)
+{
+    uint32_t index;
+    CHECK_EQ(uf_queue_open(&parent.queues, "deleted", &index), UF_OK);
+    CHECK_EQ(index, 0);
+    CHECK_EQ(uf_queue_enter(&parent.queues, "deleted", index, &deleted), UF_OK);
+    fill_queue(4);
+}
+
 struct story {
     const char *what;
     void (*prepare)(void);
@@ -292,6 +352,7 @@ static const struct story stories[] = {
     {"deaths of receivers", prepare_messages, receiving, after_receiving, "R3 Q2 Q3 R4 Q4 P3"},
     {"deaths of adopters", prepare_orphans, adopting, after_receiving, "Q7 P3"},
     {"deaths of those who send on", prepare_messages, sending_on, after_sending_on, "Q4 R1 R2"},
+    {"deaths of those who delete", prepare_deleted, deleting, after_deleting, "Q14 R5 Q15 Q16"},
     {"deaths of openers", prepare_nothing, opening, after_opening, "Q0 Q13 Q8"},
 };
 

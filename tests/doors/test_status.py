@@ -19,7 +19,7 @@ NAMES = {
 
 
 def test_every_status_has_a_number_a_name_and_a_sentence() -> None:
-    assert len(NAMES) == 25 and sorted(NAMES.values()) == list(range(-24, 1))
+    assert len(NAMES) == 26 and sorted(NAMES.values()) == list(range(-25, 1))
     for name, value in NAMES.items():
         assert _status.name(value) == name
         assert len(_status.sentence(value)) > 3

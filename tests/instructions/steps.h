@@ -152,6 +152,8 @@ extern const struct scene pool_scenes[];
 extern const uint32_t pool_scenes_count;
 extern const struct scene queue_scenes[];
 extern const uint32_t queue_scenes_count;
+extern const struct scene delete_scenes[];
+extern const uint32_t delete_scenes_count;
 extern const struct scene share_scenes[];
 extern const uint32_t share_scenes_count;
 extern const struct scene table_scenes[];

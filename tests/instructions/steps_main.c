@@ -196,6 +196,7 @@ int main(int count, char **words)
     sweep_list(&plan, region_scenes, region_scenes_count, &sum);
     sweep_list(&plan, pool_scenes, pool_scenes_count, &sum);
     sweep_list(&plan, queue_scenes, queue_scenes_count, &sum);
+    sweep_list(&plan, delete_scenes, delete_scenes_count, &sum);
     sweep_list(&plan, share_scenes, share_scenes_count, &sum);
     sweep_list(&plan, table_scenes, table_scenes_count, &sum);
     sweep_list(&plan, agent_scenes, agent_scenes_count, &sum);

@@ -73,11 +73,11 @@ elseif(NAME STREQUAL "full_by_an_old_hint")
 
 elseif(NAME STREQUAL "lower_lane_first")
     # A take looks at the lanes from the other end.
-    put([=[        struct uf_ring ring = ring_of(queues, receiver->queue, lane);
-]=] [=[        struct uf_ring ring = ring_of(queues, receiver->queue, UF_LANES - 1 - lane);
+    put([=[        ring.shared = lane_of(queues, receiver->queue, lane);
+]=] [=[        ring.shared = lane_of(queues, receiver->queue, UF_LANES - 1 - lane);
 ]=])
-    put([=[            ring = ring_of(queues, receiver->queue, serve);
-]=] [=[            ring = ring_of(queues, receiver->queue, UF_LANES - 1 - serve);
+    put([=[            ring.shared = lane_of(queues, receiver->queue, serve);
+]=] [=[            ring.shared = lane_of(queues, receiver->queue, UF_LANES - 1 - serve);
 ]=])
 
 # --- the table

@@ -426,7 +426,7 @@ class UltraFastCommunicationBus:
         What a killed consumer had and did not release, another gets, marked redelivered; after
         `max_redeliveries` such deaths it becomes a dead letter, `poisonous`.
         """
-        return self._queues.consume(queue_id, max_batch, acknowledge)
+        return self._queues.queue(queue_id).consume(max_batch, acknowledge=acknowledge)
 
     # --- dead letters
 

@@ -145,7 +145,7 @@ class Consumer:
 
     Parameters
     ----------
-    endpoint, index, name, max_batch, acknowledge, max_redeliveries, bury, on_close
+    endpoint, index, name, opening, max_batch, acknowledge, max_redeliveries, bury, on_close
         Given by `UltraFastCommunicationBus.consume`.
 
     Attributes
@@ -156,7 +156,8 @@ class Consumer:
     Notes
     -----
     Threads: the loop's. Waits: for an item. An item goes to the consumer that asks first; up to
-    `max_batch` of them at once.
+    `max_batch` of them at once. Of a deleted queue every call raises `QueueDeleted`; what was given
+    before can be acknowledged.
     """
 
     def __init__(
@@ -165,6 +166,7 @@ class Consumer:
         index: int,
         name: str,
         *,
+        opening: int = 0,
         max_batch: int,
         acknowledge: Acknowledge,
         max_redeliveries: int,
@@ -178,7 +180,8 @@ class Consumer:
         self.name = name
         self._endpoint = endpoint
         self._index = index
-        self._receiver = Receiver(endpoint.queues, index)
+        self._opening = opening
+        self._receiver = Receiver(endpoint.queues, index, 0, opening)
         # Its own descriptor: a loop watches each only once, and a process may have many consumers.
         self._fd = os.dup(self._receiver.fileno())
         self._max_batch = max_batch
@@ -291,8 +294,9 @@ class Consumer:
 
     def _return(self, item: WorkItem, message: Message) -> None:
         self._held.discard(item)
-        if not self._endpoint.pass_on(message, self._index, message.lane):
-            self._bury_letter(message, Reason.QUEUE_CLOSED)
+        if not self._endpoint.pass_on(message, self._index, message.lane, self._opening):
+            gone = self._endpoint.queues.closing(self._index)
+            self._bury_letter(message, Reason.QUEUE_DELETED if gone else Reason.QUEUE_CLOSED)
 
     # --- taking
 

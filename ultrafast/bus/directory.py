@@ -44,6 +44,8 @@ class Interest(msgspec.Struct, frozen=True, array_like=True):
         Where to put it.
     limit : int
         When so many wait there it takes no more; 0 is the queue's own limit.
+    opening : int
+        Tells the queue from another that has its place later; 0: not asked for.
     """
 
     kind: int
@@ -51,6 +53,7 @@ class Interest(msgspec.Struct, frozen=True, array_like=True):
     pattern: str
     queue: int
     limit: int = 0
+    opening: int = 0
 
 
 class _Entry(msgspec.Struct, frozen=True, array_like=True):

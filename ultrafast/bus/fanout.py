@@ -37,22 +37,30 @@ class Target:
         0 for a copy that is not counted as a message of its own.
     limits : dict of int to int
         Queue -> when so many wait there it takes no more.
+    openings : dict of int to int
+        Queue -> its opening, where that is known.
     """
 
-    __slots__ = ("correlation", "limits", "queues")
+    __slots__ = ("correlation", "limits", "openings", "queues")
 
     def __init__(
-        self, queues: list[int], correlation: int, limits: dict[int, int] | None = None
+        self,
+        queues: list[int],
+        correlation: int,
+        limits: dict[int, int] | None = None,
+        openings: dict[int, int] | None = None,
     ) -> None:
         self.queues = queues
         self.correlation = correlation
         self.limits = limits or {}
+        self.openings = openings or {}
 
     @classmethod
     def of_group(cls, endpoint: Endpoint, choices: list[Interest]) -> Target:
         """A queue group's, with its members' queues in the order of choice."""
         limits = {each.queue: each.limit for each in choices if each.limit}
-        return cls([each.queue for each in choices], endpoint.correlation(), limits)
+        openings = {each.queue: each.opening for each in choices}
+        return cls([each.queue for each in choices], endpoint.correlation(), limits, openings)
 
     def open_to(self, endpoint: Endpoint) -> list[int]:
         """Its queues that have not met their limit."""
@@ -140,7 +148,10 @@ def _shared(
 ) -> _Left:
     lane, number, started, ttl_ms = head
     willing = [(target, queues) for target in targets if (queues := target.open_to(endpoint))]
-    first = [(queues[0], target.correlation) for target, queues in willing]
+    first = [
+        (queues[0], target.correlation, target.openings.get(queues[0], 0))
+        for target, queues in willing
+    ]
     left: _Left = [(target, None) for target in targets if not target.open_to(endpoint)]
     refused = share(
         endpoint.queues,
@@ -167,4 +178,4 @@ def _forwarded(
 ) -> bool:
     """Whether one of a target's queues takes what it was refused at first."""
     some = target.open_to(endpoint) if queues is None else queues
-    return any(message.forward(queue, lane) == OK for queue in some)
+    return any(message.forward(queue, lane, target.openings.get(queue, 0)) == OK for queue in some)

@@ -15,13 +15,15 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from ultrafast.bus.consumer import WorkItem
+from ultrafast.bus.consumer import Consumer, WorkItem
+from ultrafast.bus.deletion import empty_deleted
 from ultrafast.bus.directory import GROUP, Directory, Interest
 from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.subscription import Publication, Subscription
 from ultrafast.bus.wire import Reason
-from ultrafast.bus.workqueue import GROUPS, WorkQueues
-from ultrafast.core import Message, Receiver
+from ultrafast.bus.workqueue import GROUPS, PRIVATE, WorkQueues
+from ultrafast.core import Message
+from ultrafast.errors import QueueDeleted
 from ultrafast.metric_names import Counter
 
 if TYPE_CHECKING:
@@ -33,7 +35,6 @@ log = logging.getLogger(__name__)
 
 # What waits for a group without members waits so long: a dead worker's successor joins by then.
 _GRACE_S: Final = 10.0
-_PRIVATE: Final = GROUPS + "only-"
 
 
 class Membership(Subscription):
@@ -57,18 +58,34 @@ class Membership(Subscription):
     ) -> None:
         super().__init__(publications, pattern, callback, 1, "drop-oldest")
         self.queue_group = group
-        index = queues.open(_queue_name(group, pattern))
+        self._queues = queues
         self._directory = directory
-        self._interest = Interest(GROUP, group, pattern, index, limit)
-        acknowledge: Any = "auto" if callback is None else "manual"
-        self._consumer = queues.consumer(index, group, 1, acknowledge)
+        self._limit = limit
         self._open = True
-        try:
-            directory.announce(self._interest)
-        except BaseException:
-            self._consumer.close()
-            raise
+        self._interest, self._consumer = self._join()
         self._pump = None if callback is None else asyncio.ensure_future(self._call_all())
+
+    def _join(self) -> tuple[Interest, Consumer]:
+        """Be a member from here on: of the group's queue as it stands now."""
+        group = self.queue_group
+        assert group is not None
+        index, opening = self._queues.open(_queue_name(group, self.pattern))
+        interest = Interest(GROUP, group, self.pattern, index, self._limit, opening)
+        acknowledge: Any = "auto" if self._callback is None else "manual"
+        consumer = self._queues.consumer(index, group, opening, 1, acknowledge)
+        try:
+            self._directory.announce(interest)
+        except BaseException:
+            consumer.close()
+            raise
+        return interest, consumer
+
+    def _join_again(self) -> None:
+        """The queue was deleted for want of members as this one joined: be one of the next."""
+        before, emptied = self._interest, self._consumer
+        self._interest, self._consumer = self._join()
+        self._directory.withdraw(before)
+        emptied.stop()  # what it gave can still be acknowledged
 
     def close(self) -> None:
         """Take no more; other members get what this one has not begun. May be called twice."""
@@ -81,12 +98,21 @@ class Membership(Subscription):
             self._consumer.close()
 
     async def __aiter__(self) -> AsyncIterator[Publication]:
-        async for item in self._consumer:
-            yield self._publication(item)
+        while self._open:
+            try:
+                async for item in self._consumer:
+                    yield self._publication(item)
+                return
+            except QueueDeleted:
+                self._join_again()
 
     async def next(self, timeout_s: float) -> Publication:
         """The next publication, or `TimeoutError`; the one before is acknowledged by the call."""
-        return self._publication(await self._consumer.next(timeout_s))
+        try:
+            return self._publication(await self._consumer.next(timeout_s))
+        except QueueDeleted:
+            self._join_again()
+            return self._publication(await self._consumer.next(timeout_s))
 
     def _publication(self, item: WorkItem) -> Publication:
         self.received += 1
@@ -94,6 +120,14 @@ class Membership(Subscription):
         return Publication(subject, payload, item.redelivered, item.trace)
 
     async def _call_all(self) -> None:
+        while self._open:
+            try:
+                await self._call_each()
+                return
+            except QueueDeleted:
+                self._join_again()
+
+    async def _call_each(self) -> None:
         async for item in self._consumer:
             self.under_way += 1
             try:
@@ -173,6 +207,12 @@ class Groups:
             groups.setdefault(member.name, {}).setdefault(member.queue, member)
         return [list(each.values()) for each in groups.values()]
 
+    def _post(self, choice: Interest, message: tuple[Any, ...]) -> bool:
+        try:
+            return self._endpoint.post(choice.queue, *message, opening=choice.opening)
+        except QueueDeleted:
+            return False  # its members are of another queue by now, or there are none
+
     async def give(self, choices: list[Interest], timeout_s: float, *message: Any) -> bool:
         """Put a publication into the first of a group's queues that takes it."""
         loop = asyncio.get_running_loop()
@@ -182,7 +222,7 @@ class Groups:
         while True:
             for choice in choices:
                 full = choice.limit and self._endpoint.queues.length(choice.queue) >= choice.limit
-                if not full and self._endpoint.post(choice.queue, *message):
+                if not full and self._post(choice, message):
                     return True
             left = until - loop.time()
             if left <= 0:
@@ -193,7 +233,7 @@ class Groups:
 
 
 class GroupKeeper:
-    """Sees to groups whose members have died; the manager has one.
+    """Sees to groups whose members have died, and to deleted queues; the manager has one.
 
     Parameters
     ----------
@@ -212,27 +252,39 @@ class GroupKeeper:
         self._deserted: dict[int, float] = {}
 
     def tend(self) -> None:
-        """What waits for a group that has had no member for ten seconds becomes dead letters."""
+        """Delete the queues of groups that have had no member for ten seconds.
+
+        What waits there becomes dead letters. So it does in queues that others deleted and were not
+        done with: they died, or a consumer still had something.
+        """
         self._directory.forget_dead()
         wanted = self._directory.queues()
         now = time.monotonic()
         for index in range(self._queues.count):
+            if closing := self._queues.closing(index):
+                self._empty(index, closing)
+                continue
             name = self._queues.name(index)
             if name is None or not name.startswith(GROUPS) or index in wanted:
                 self._deserted.pop(index, None)
             elif now - self._deserted.setdefault(index, now) >= _GRACE_S:
-                self._empty(index)
-                if name.startswith(_PRIVATE):
-                    # Nobody can join it any more; publishers have long read that it is gone.
-                    self._queues.close(index)
+                self._deserted.pop(index)
+                self._delete(name)
 
-    def _empty(self, index: int) -> None:
-        receiver = Receiver(self._queues, index)
-        while batch := receiver.adopt(64) or receiver.take(64):
-            for message in batch:
-                self._bury(message, Reason.NO_MEMBER)
+    def _delete(self, name: str) -> None:
+        index, opening = self._queues.enter(name)
+        try:
+            closing = self._queues.delete(index, opening)
+        except QueueDeleted:
+            return
+        self._empty(index, closing)
+
+    def _empty(self, index: int, closing: int) -> None:
+        is_group = (self._queues.name(index) or "").startswith(GROUPS)
+        reason = Reason.NO_MEMBER if is_group else Reason.QUEUE_DELETED
+        empty_deleted(self._queues, index, closing, self._bury, reason)
 
 
 def _queue_name(group: str, pattern: str) -> str:
-    prefix = _PRIVATE if group.endswith("\0") else GROUPS
+    prefix = PRIVATE if group.endswith("\0") else GROUPS
     return prefix + hashlib.blake2b(f"{group}\0{pattern}".encode(), digest_size=16).hexdigest()

@@ -15,8 +15,9 @@ from ultrafast.bus.wire import first_correlation
 from ultrafast.core import Message, Metrics, Queues, Region
 from ultrafast.core._correlations import Correlations
 from ultrafast.core._queue import ONCE, REDELIVERED
-from ultrafast.core._status import OK
+from ultrafast.core._status import DELETED, OK
 from ultrafast.core._waiting import SPIN_US
+from ultrafast.errors import QueueDeleted
 
 __all__ = ["Outpost", "copy_of"]
 
@@ -84,10 +85,13 @@ class Outpost:
         flags: int = 0,
         extra: int = 0,
         trace: bytes | None = None,
+        *,
+        opening: int = 0,
     ) -> bool:
         """Put one message into a queue: whether it was accepted. Never waits.
 
-        It carries the trace, or without one that which the caller is in.
+        It carries the trace, or without one that which the caller is in. `opening` is what
+        `Queues.enter` told: `QueueDeleted` when another queue is there, or none.
         """
         status = self.queues.send(
             queue,
@@ -104,16 +108,17 @@ class Outpost:
             0,
             extra,
             trace or tracing.current(),
+            opening,
         )
         return bool(status == OK)
 
-    def pass_on(self, message: Message, queue: int, lane: int) -> bool:
-        """Send a message on to another queue; while views of it live, a copy of it."""
+    def pass_on(self, message: Message, queue: int, lane: int, opening: int = 0) -> bool:
+        """Send a message on to a queue; while views of it live, a copy. False: it was refused."""
         try:
-            return message.forward(queue, lane) == OK
+            return message.forward(queue, lane, opening) == OK
         except BufferError:
             payload, number = copy_of(message)
-            status = self.queues.send(
+            status = self._send_copy(
                 queue,
                 lane,
                 payload,
@@ -128,14 +133,21 @@ class Outpost:
                 message.attempt,
                 message.extra,
                 message.trace,
+                opening,
             )
             if status == OK:
                 message.release()
             return bool(status == OK)
 
-    async def post_within(self, timeout_s: float, *message: Any) -> bool:
+    def _send_copy(self, *message: Any) -> int:
+        try:
+            return self.queues.send(*message)
+        except QueueDeleted:
+            return DELETED
+
+    async def post_within(self, timeout_s: float, *message: Any, opening: int = 0) -> bool:
         """`post`, tried again until it is accepted or the time is over."""
-        if self.post(*message):
+        if self.post(*message, opening=opening):
             return True
         loop = asyncio.get_running_loop()
         until = loop.time() + timeout_s
@@ -143,6 +155,6 @@ class Outpost:
         while loop.time() < until and not self.closed:
             await asyncio.sleep(min(pause, max(0.0, until - loop.time())))
             pause = min(pause * 2, 0.01)
-            if self.post(*message):
+            if self.post(*message, opening=opening):
                 return True
         return False

@@ -30,7 +30,7 @@ class QueueReceiver(PlainReceiver):
 
     Parameters
     ----------
-    endpoint, index, name, max_batch, spin_us, max_redeliveries, bury
+    endpoint, index, name, opening, max_batch, spin_us, max_redeliveries, bury
         Given by `WorkQueue.receiver`.
 
     Attributes
@@ -63,7 +63,8 @@ class QueueReceiver(PlainReceiver):
     `spin_us` at most before they sleep. Order: of one sender and priority, as it was put; what is
     put back goes to the end. A loan comes as a read-only view of where it was written, which keeps
     its memory until the last view has gone. A body of None looks as nothing does to `get_nowait`;
-    give it another `default`.
+    give it another `default`. When the queue is deleted, calls that ask for bodies raise
+    `QueueDeleted`.
     """
 
     name: str
@@ -74,6 +75,7 @@ class QueueReceiver(PlainReceiver):
         index: int,
         name: str,
         *,
+        opening: int = 0,
         max_batch: int,
         spin_us: float | None,
         max_redeliveries: int,
@@ -93,6 +95,7 @@ class QueueReceiver(PlainReceiver):
             delivered=Counter.DELIVERED,
             redelivered=Counter.REDELIVERED,
             spin_us=endpoint.spin_us if spin_us is None else spin_us,
+            opening=opening,
         )
 
     def _made(self, message: Message) -> Any:

@@ -13,7 +13,7 @@ from ultrafast.bus.deadletters import DeadLetter, DeadLetters, Sealed, sealed_in
 from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.replies import Replies
 from ultrafast.bus.wire import Kind, Reason
-from ultrafast.bus.workqueue import GROUPS
+from ultrafast.bus.workqueue import GROUPS, PRIVATE
 from ultrafast.core import Message, now_ns
 from ultrafast.errors import EntryMissing
 from ultrafast.metric_names import Counter
@@ -86,11 +86,17 @@ class Undelivered:
                 self._letters.put_back(message)
         return sent
 
+    def _queue_of(self, name: str) -> int | None:
+        queues = self._endpoint.queues
+        if name.startswith(GROUPS) and not name.startswith(PRIVATE):
+            return queues.open(name)  # deleted for want of members, who may come yet
+        return queues.find(name) if name else None
+
     def _post_again(self, sealed: Sealed) -> bool:
         if sealed.receiver:
             queue: int | None = self._route(sealed.receiver)
         else:
-            queue = self._endpoint.queues.find(sealed.queue) if sealed.queue else None
+            queue = self._queue_of(sealed.queue)
         if queue is None:
             raise EntryMissing(f"the queue {sealed.queue!r} is gone, and with it who emptied it")
         # As at first: one process's copy of a publication has no id and is not counted as sent.

@@ -77,6 +77,7 @@ class Reason(IntEnum):
     REJECTED = 10
     NO_MEMBER = 11
     SLOW_CONSUMER = 12
+    QUEUE_DELETED = 13
 
 
 PRIORITIES: Final = {"critical": 0, "high": 1, "normal": 2, "low": 3}

@@ -1,7 +1,7 @@
 """`WorkQueue`: a named queue that any process of a system puts to and consumes from.
 
 Stands on an `Outpost`, the doors and the consumers; `WorkQueues` keeps those of a process. A queue
-ends with its system.
+ends with its system, or when it is deleted: `deletion` says how.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, Final
 from ultrafast import codec
 from ultrafast.bus import tracing
 from ultrafast.bus.consumer import Acknowledge, Buried, Consumer
+from ultrafast.bus.deletion import empty_deleted
 from ultrafast.bus.loans import exhausted
 from ultrafast.bus.outpost import Outpost
 from ultrafast.bus.queuereceiver import QueueReceiver
@@ -22,10 +23,11 @@ from ultrafast.core._plainsender import PlainSender
 from ultrafast.errors import InvalidArgument, NoSlot
 from ultrafast.metric_names import Counter
 
-__all__ = ["GROUPS", "NAMED", "WorkQueue", "WorkQueues"]
+__all__ = ["GROUPS", "NAMED", "PRIVATE", "WorkQueue", "WorkQueues"]
 
 # What the region calls the queues that users name, and those of queue groups.
 GROUPS: Final = "group-"
+PRIVATE: Final = GROUPS + "only-"
 NAMED: Final = "queue-"
 _NAME_BYTES_MAX: Final = 56
 
@@ -35,7 +37,7 @@ class WorkQueue(PlainSender):
 
     Parameters
     ----------
-    endpoint, name, index, consume, receive
+    endpoint, name, index, opening, consume, receive, bury
         Given by `UltraFastCommunicationBus.queue`.
 
     Attributes
@@ -72,13 +74,16 @@ class WorkQueue(PlainSender):
         endpoint: Outpost,
         name: str,
         index: int,
-        consume: Callable[[str, int, Acknowledge], Consumer],
+        opening: int,
+        consume: Callable[[WorkQueue, int, Acknowledge], Consumer],
         receive: Callable[[WorkQueue, int, float | None], QueueReceiver],
+        bury: Buried,
     ) -> None:
         self.name = name
         self._endpoint = endpoint
         self._consume = consume
         self._receive = receive
+        self._bury = bury
         self._open(
             endpoint.queues,
             index,
@@ -92,6 +97,7 @@ class WorkQueue(PlainSender):
             trace=tracing.current,
             view=codec.VIEW,
             spin_us=endpoint.spin_us,
+            opening=opening,
         )
 
     def __len__(self) -> int:
@@ -153,6 +159,7 @@ class WorkQueue(PlainSender):
             endpoint.correlation(),
             now_ns(),
             extra=ttl_ms,
+            opening=self.opening,
         )
         endpoint.metrics.add(Counter.SENT)
         if not sent:
@@ -184,6 +191,7 @@ class WorkQueue(PlainSender):
             0,
             0,
             ttl_ms_of(ttl_s),
+            opening=self.opening,
         )
         self._endpoint.metrics.add(Counter.SENT)
         if not sent:
@@ -192,7 +200,33 @@ class WorkQueue(PlainSender):
 
     def consume(self, max_batch: int = 32, *, acknowledge: Acknowledge = "auto") -> Consumer:
         """Take items; see `UltraFastCommunicationBus.consume`."""
-        return self._consume(self.name, max_batch, acknowledge)
+        return self._consume(self, max_batch, acknowledge)
+
+    def delete(self) -> int:
+        """Delete the queue, for every process.
+
+        Whoever puts, consumes or gets by an object made before gets `QueueDeleted` from here on.
+        The name is free: who names it makes another queue. Items that nobody has taken become dead
+        letters with the reason `queue_deleted`, and so do those that a consumer puts back. What one
+        has can be acknowledged as ever.
+
+        Returns
+        -------
+        int
+            Items that became dead letters.
+
+        Raises
+        ------
+        QueueDeleted
+            It was deleted before.
+
+        Notes
+        -----
+        Cost: what making so many dead letters costs. The queue's place, one of `max_named_queues`,
+        is free when no consumer has an item of it any more: at once, or within a second after that.
+        """
+        closing = self._endpoint.queues.delete(self.index, self.opening)
+        return empty_deleted(self._endpoint.queues, self.index, closing, self._bury)
 
     def receiver(self, max_batch: int = 32, *, spin_us: float | None = None) -> QueueReceiver:
         """Take bodies, without an event loop; for one thread.
@@ -238,28 +272,33 @@ class WorkQueues:
     def queue(self, name: str) -> WorkQueue:
         """The queue that users know by this name."""
         queue = self._queues.get(name)
-        if queue is None:
+        if queue is None or not self._stands(queue):
             if not 0 < len(name.encode()) <= _NAME_BYTES_MAX or not name.isprintable():
                 raise InvalidArgument(
                     f"queue name {name!r} must be 1 to {_NAME_BYTES_MAX} bytes of printable text"
                 )
-            index = self.open(NAMED + name)
-            queue = WorkQueue(self._endpoint, name, index, self.consume, self.receive)
+            index, opening = self.open(NAMED + name)
+            queue = WorkQueue(
+                self._endpoint, name, index, opening, self.consume, self.receive, self._bury
+            )
             self._queues[name] = queue
         return queue
 
-    def open(self, name: str) -> int:
-        """The region's queue of a name, made if there is none."""
+    def _stands(self, queue: WorkQueue) -> bool:
+        return self._endpoint.queues.stands(queue.index, queue.opening)
+
+    def open(self, name: str) -> tuple[int, int]:
+        """The region's queue of a name, made if there is none: its index and its opening."""
         try:
-            return self._endpoint.queues.open(name)
+            return self._endpoint.queues.enter(name)
         except NoSlot as error:
             raise NoSlot(
                 f"no room for another queue; raise Config(max_named_queues=...): {error}"
             ) from None
 
-    def consume(self, name: str, max_batch: int, acknowledge: Acknowledge) -> Consumer:
+    def consume(self, queue: WorkQueue, max_batch: int, acknowledge: Acknowledge) -> Consumer:
         """A consumer of a named queue."""
-        return self.consumer(self.queue(name).index, name, max_batch, acknowledge)
+        return self.consumer(queue.index, queue.name, queue.opening, max_batch, acknowledge)
 
     def receive(self, queue: WorkQueue, max_batch: int, spin_us: float | None) -> QueueReceiver:
         """A receiver of a named queue, closed when this process ends."""
@@ -267,6 +306,7 @@ class WorkQueues:
             self._endpoint,
             queue.index,
             queue.name,
+            opening=queue.opening,
             max_batch=max_batch,
             spin_us=spin_us,
             max_redeliveries=self._max_redeliveries,
@@ -275,12 +315,15 @@ class WorkQueues:
         self._receivers.add(receiver)
         return receiver
 
-    def consumer(self, index: int, name: str, max_batch: int, acknowledge: Acknowledge) -> Consumer:
+    def consumer(
+        self, index: int, name: str, opening: int, max_batch: int, acknowledge: Acknowledge
+    ) -> Consumer:
         """A consumer of any queue, closed when this process ends."""
         consumer = Consumer(
             self._endpoint,
             index,
             name,
+            opening=opening,
             max_batch=max_batch,
             acknowledge=acknowledge,
             max_redeliveries=self._max_redeliveries,

@@ -26,7 +26,7 @@ cdef extern from "uf.h" nogil:
         UF_OK, UF_FULL, UF_EMPTY, UF_MISSING, UF_EXISTS, UF_NO_BLOCK, UF_TOO_BIG, UF_STALE
         UF_BUSY, UF_CORRUPT, UF_NOT_REGION, UF_LAYOUT, UF_TRUNCATED, UF_NO_SPACE, UF_DENIED
         UF_NO_REGION, UF_NO_SLOT, UF_INVALID, UF_TIMEOUT, UF_INTERRUPTED, UF_SYSTEM, UF_CLOSED
-        UF_READ_ONLY, UF_NO_AGENT_SLOT, UF_STORE_FULL
+        UF_READ_ONLY, UF_NO_AGENT_SLOT, UF_STORE_FULL, UF_DELETED
         UF_STATUS_COUNT
     const char *uf_status_sentence(int status)
     const char *uf_status_name(int status)
@@ -140,14 +140,24 @@ cdef extern from "uf.h" nogil:
         uint32_t limit
     struct uf_receiver:
         uint32_t queue
+        uint64_t opening
     int uf_queue_open(uf_queues *queues, const char *name, uint32_t *index)
     int uf_queue_find(uf_queues *queues, const char *name, uint32_t *index)
     int uf_queue_close(uf_queues *queues, uint32_t index)
+    int uf_queue_enter(uf_queues *queues, const char *name, uint32_t index, uint64_t *opening)
+    int uf_queue_delete(uf_queues *queues, uint32_t index, uint64_t opening, uint64_t *closing)
+    bint uf_queue_stands(const uf_queues *queues, uint32_t index, uint64_t opening)
+    uint64_t uf_queue_closing(const uf_queues *queues, uint32_t index)
+    int uf_queue_retire(uf_queues *queues, uint32_t index, uint64_t closing)
     const char *uf_queue_name(const uf_queues *queues, uint32_t index)
     int uf_queue_send(uf_queues *queues, uint32_t index, uint32_t lane, const uint32_t *handles,
                       uint32_t count, uint32_t *bell)
+    int uf_queue_send_to(uf_queues *queues, uint32_t index, uint64_t opening, uint32_t lane,
+                         const uint32_t *handles, uint32_t count, uint32_t *bell)
     int uf_queue_take(uf_queues *queues, uf_receiver *receiver, uint32_t *handles, uint32_t max)
     int uf_queue_adopt(uf_queues *queues, uint32_t index, uint32_t *handles, uint32_t max)
+    int uf_queue_adopt_as(uf_queues *queues, const uf_receiver *receiver, uint32_t *handles,
+                          uint32_t max)
     int uf_queue_arm(uf_queues *queues, uint32_t index, uint32_t mode, uint32_t *armed)
     bint uf_queue_is_empty(uf_queues *queues, uint32_t index)
     uint32_t uf_queue_length(uf_queues *queues, uint32_t index, uint32_t lane)

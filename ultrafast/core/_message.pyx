@@ -9,7 +9,7 @@ cimport cython
 from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from cpython.memoryview cimport PyMemoryView_FromObject
-from libc.stdint cimport uint32_t
+from libc.stdint cimport uint32_t, uint64_t
 
 from ultrafast.core cimport _c
 from ultrafast.core._pool cimport copy
@@ -178,18 +178,20 @@ cdef class Message:
             self._queues.region._held -= 1
             _c.uf_message_give(self._queues._pool, self.handle)
 
-    def forward(self, uint32_t queue, uint32_t lane):
+    def forward(self, uint32_t queue, uint32_t lane, uint64_t opening=0):
         """Send the same block on to another queue, without a copy.
 
         Parameters
         ----------
         queue, lane : int
             Where to.
+        opening : int, optional
+            What `Queues.enter` told.
 
         Returns
         -------
         int
-            `OK`: it is no longer this process's. `FULL` or `BUSY`: it still is.
+            `OK`: it is no longer this process's. `FULL`, `BUSY`, or `DELETED`: it still is.
 
         Raises
         ------
@@ -202,7 +204,11 @@ cdef class Message:
         self._usable()
         if self._views != 0:
             raise BufferError(f"message {self.handle:#x}: {self._views} views of it live")
-        status = _c.uf_queue_send(self._queues._queues, queue, lane, &self.handle, 1, &bell)
+        status = _c.uf_queue_send_to(
+            self._queues._queues, queue, opening, lane, &self.handle, 1, &bell
+        )
+        if status == _c.UF_DELETED:
+            return status
         if status <= 0:
             return refused(status, queue, lane)
         self._hold = GONE

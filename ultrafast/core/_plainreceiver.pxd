@@ -1,4 +1,4 @@
-from libc.stdint cimport uint8_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t
 
 from ultrafast.core cimport _c
 from ultrafast.core._metrics cimport Metrics
@@ -29,6 +29,7 @@ cdef class PlainReceiver:
 
     cdef int _usable(self) except -1
     cdef int _settle(self) except -1
+    cdef bint _wait(self, int64_t until) except -1
     cdef uint32_t _refill(self, uint32_t want) except? 0xFFFFFFFF
     cdef object _take_next(self)
     cdef object _lent(self, uint32_t place)

@@ -12,7 +12,7 @@ from cpython.bytes cimport (
     PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_FromStringAndSize, PyBytes_GET_SIZE,
 )
 from cpython.memoryview cimport PyMemoryView_FromObject
-from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t
+from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from ultrafast.core cimport _c
@@ -35,6 +35,8 @@ cdef enum:
     # they are looked at, and the memory of a batch that is dropped at once is given back to the
     # system, which takes it page by page the next time.
     BATCH_BYTES = 524288
+    # A receiver that waits looks so often by itself.
+    LOOK_NS = 200000000
 
 cdef class _Nothing:
     pass
@@ -44,14 +46,14 @@ cdef object _nothing = _Nothing()
 SKIP = _nothing
 
 
-cdef bint _went_back(Message message) except -1:
+cdef bint _went_back(Message message, uint64_t opening) except -1:
     """Whether a message stands in its queue again, at the end of its lane, or is past saving."""
     if message._damaged or message._hold != HELD:
         message.release()
         return True
     if message._views != 0:
         return False
-    return message.forward(message.queue, message.lane & 3) == _c.UF_OK
+    return message.forward(message.queue, message.lane & 3, opening) == _c.UF_OK
 
 
 @cython.no_gc_clear  # its end gives back what it holds
@@ -72,7 +74,7 @@ cdef class PlainReceiver:
 
     def _open(self, Queues queues not None, uint32_t index, Metrics metrics not None, *,
               uint32_t max_batch, uint8_t kind, uint8_t raw, uint32_t delivered,
-              uint32_t redelivered, int view=-1, spin_us=None):
+              uint32_t redelivered, int view=-1, spin_us=None, uint64_t opening=0):
         """Use this queue; `delivered` and `redelivered` are the counters, `view` is the codec of
         bytes that are handed out where they lie."""
         can_write(queues.region)
@@ -83,6 +85,7 @@ cdef class PlainReceiver:
         set_spin(&self._spin, spin_us)
         memset(&self._receiver, 0, sizeof(self._receiver))
         self._receiver.queue = index
+        self._receiver.opening = opening
         self._metrics = metrics
         self._ahead = max_batch
         self._kind = kind
@@ -129,9 +132,7 @@ cdef class PlainReceiver:
             if until == 0:
                 left = nanoseconds(timeout_s)
                 until = INT64_MAX if left == INT64_MAX else monotonic_ns() + left
-            if not wait_for_message(
-                self._queues, self._receiver.queue, &self._spin, until, False
-            ):
+            if not self._wait(until):
                 raise errors.Timeout(
                     f"queue {self._queues.name(self._receiver.queue)!r}: nothing came within"
                     f" {timeout_s:g} s"
@@ -182,9 +183,7 @@ cdef class PlainReceiver:
             return bodies
         left = nanoseconds(timeout_s)
         until = INT64_MAX if left == INT64_MAX else monotonic_ns() + left
-        while not bodies and wait_for_message(
-            self._queues, self._receiver.queue, &self._spin, until, False
-        ):
+        while not bodies and self._wait(until):
             bodies = self.get_many_nowait(max_items)
         return bodies
 
@@ -280,13 +279,27 @@ cdef class PlainReceiver:
         _c.uf_counter_add(self._metrics._metrics, self._delivered, count)
         return 0
 
+    cdef bint _wait(self, int64_t until) except -1:
+        """Wait until it is worth another look, at most until then: False when that time has come.
+
+        A look now and then by itself: the deletion of the queue rings its bell once, and whoever was on
+        its way to sleep hears it no more.
+        """
+        cdef int64_t now = monotonic_ns()
+        cdef int64_t end = until if until - now < LOOK_NS else now + LOOK_NS
+        if now >= until:
+            return False
+        return wait_for_message(
+            self._queues, self._receiver.queue, &self._spin, end, False
+        ) or end < until
+
     cdef uint32_t _refill(self, uint32_t want) except? 0xFFFFFFFF:
         """Take up to `want` messages, what a dead receiver had first; all places are free."""
         cdef _c.uf_queues *queues = self._queues._queues
         cdef int status = _c.UF_EMPTY
         self._first = self._next = self._end = 0
         if _c.uf_queue_has_orphans(queues, self._receiver.queue):
-            status = _c.uf_queue_adopt(queues, self._receiver.queue, self._handles, want)
+            status = _c.uf_queue_adopt_as(queues, &self._receiver, self._handles, want)
         if status == _c.UF_EMPTY:
             status = _c.uf_queue_take(queues, &self._receiver, self._handles, want)
         if status == _c.UF_EMPTY or status == _c.UF_BUSY:
@@ -335,7 +348,7 @@ cdef class PlainReceiver:
             if message._damaged:
                 message.release()  # there is nothing in it that anybody could deliver
             elif message._hold == HELD and (message._views != 0 or message.forward(
-                    self._receiver.queue, message.lane & 3) != _c.UF_OK):
+                    self._receiver.queue, message.lane & 3, self._receiver.opening) != _c.UF_OK):
                 # It stays ours. Not among what was handed out: the next call would be done with it.
                 self._kept.append(message)
             raise
@@ -367,7 +380,7 @@ cdef class PlainReceiver:
         self._first = self._next = self._end = 0
         self._kept = []
         self._queues = None
-        return [message for message in left if not _went_back(message)]
+        return [message for message in left if not _went_back(message, self._receiver.opening)]
 
     def __dealloc__(self):
         """Not left: the rest goes back as well as may be; what does not waits for recovery."""
@@ -377,12 +390,12 @@ cdef class PlainReceiver:
         if self._queues is None or self._queues.region._mode != WRITABLE:
             return
         for message in self._odd + self._kept:
-            _went_back(message)
+            _went_back(message, self._receiver.opening)
         for place in range(self._first, self._end):
             handle = self._handles[place]
             if handle == ODD or handle == PASSED:
                 continue
             head = <_c.uf_message *>_c.uf_pool_block(self._queues._pool, handle)
-            if _c.uf_queue_send(self._queues._queues, self._receiver.queue, head.lane & 3,
-                                &handle, 1, &bell) == 1:
+            if _c.uf_queue_send_to(self._queues._queues, self._receiver.queue,
+                                   self._receiver.opening, head.lane & 3, &handle, 1, &bell) == 1:
                 self._queues.region._held -= 1

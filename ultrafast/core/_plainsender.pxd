@@ -11,6 +11,7 @@ cdef class PlainSender:
     cdef Metrics _metrics              # strong
     cdef Correlations _numbers         # strong; this process's, shared with its other senders
     cdef readonly uint32_t index       # of its queue
+    cdef readonly uint64_t opening     # its own, from `Queues.enter`; 0: not asked for
     cdef uint32_t _lane                # of what is put without a priority
     cdef uint8_t _kind
     cdef uint8_t _raw                  # the codec of bytes as they are

@@ -9,6 +9,8 @@ from ultrafast.core._queue import Queues
 class PlainSender:
     @property
     def index(self) -> int: ...
+    @property
+    def opening(self) -> int: ...
     def put_nowait(
         self,
         body: Any,
@@ -59,6 +61,7 @@ class PlainSender:
         trace: Callable[[], bytes | None],
         view: int = 0,
         spin_us: float | None = None,
+        opening: int = 0,
     ) -> None: ...
     def _check_size(self, count: int) -> None: ...
     def _post(

@@ -45,7 +45,8 @@ cdef class PlainSender:
 
     def _open(self, Queues queues not None, uint32_t index, Metrics metrics not None,
               Correlations numbers not None, *, uint32_t lane, uint8_t kind, uint8_t raw,
-              uint32_t sent, uint32_t refused, trace, uint8_t view=0, spin_us=None):
+              uint32_t sent, uint32_t refused, trace, uint8_t view=0, spin_us=None,
+              uint64_t opening=0):
         """Use this queue; `sent` and `refused` are the counters, `trace()` gives that of the caller,
         once OpenTelemetry is imported, `view` is the codec of lent bytes."""
         can_write(queues.region)
@@ -56,6 +57,7 @@ cdef class PlainSender:
         self._metrics = metrics
         self._numbers = numbers
         self.index = index
+        self.opening = opening
         self._lane = lane
         self._kind = kind
         self._raw = raw
@@ -310,8 +312,8 @@ cdef class PlainSender:
     cdef int _push(self, uint32_t lane, uint32_t *handles, uint32_t count) except? -1:
         """Send blocks: how many went, or the status of the first. The others stay the caller's."""
         cdef uint32_t bell = 0
-        cdef int status = _c.uf_queue_send(
-            self._queues._queues, self.index, lane, handles, count, &bell
+        cdef int status = _c.uf_queue_send_to(
+            self._queues._queues, self.index, self.opening, lane, handles, count, &bell
         )
         if status > 0 and bell & 3:
             self._queues.region._ring(self.index, bell)

@@ -83,6 +83,70 @@ cdef class Queues:
         check(status, name)
         return index
 
+    def enter(self, str name not None):
+        """The queue of this name, made if there is none, so that its deletion is noticed.
+
+        Returns
+        -------
+        (int, int)
+            Its index; and its opening, which tells it from any other queue at that index.
+        """
+        cdef uint64_t opening = 0
+        cdef const char *text
+        cdef int status = _c.UF_MISSING
+        cdef int tries
+        for tries in range(16):
+            index = self.open(name)
+            name_of(name, _c.UF_NAME_BYTES, &text)
+            status = _c.uf_queue_enter(self._queues, text, index, &opening)
+            if status == _c.UF_OK:
+                return index, opening
+            if status != _c.UF_MISSING:
+                break
+        # Deleted between the two, each time.
+        check(_c.UF_BUSY if status == _c.UF_MISSING else status, name)
+
+    def delete(self, uint32_t index, uint64_t opening):
+        """Delete a queue that was entered; who sleeps there is woken.
+
+        Returns
+        -------
+        int
+            The opening for a `Receiver` that empties it, and for `retire`.
+
+        Raises
+        ------
+        QueueDeleted
+            It was before.
+        """
+        cdef uint64_t closing = 0
+        cdef uint32_t bell
+        can_write(self.region)
+        check(_c.uf_queue_delete(self._queues, index, opening, &closing), f"queue {index}")
+        bell = _c.uf_bell_look(_c.uf_queue_bell(self._queues, index))
+        if bell & 3:
+            self.region._ring(index, bell)
+        return closing
+
+    def stands(self, uint32_t index, uint64_t opening):
+        """Whether a queue that was entered has not been deleted."""
+        can_read(self.region)
+        return _c.uf_queue_stands(self._queues, index, opening)
+
+    def closing(self, uint32_t index):
+        """For who empties a deleted queue, its opening; 0 when there is none at this index."""
+        can_read(self.region)
+        return _c.uf_queue_closing(self._queues, index)
+
+    def retire(self, uint32_t index, uint64_t closing):
+        """Free the place of a deleted queue. False: something is in it, or taken and not given back."""
+        can_write(self.region)
+        cdef int status = _c.uf_queue_retire(self._queues, index, closing)
+        if status == _c.UF_BUSY:
+            return False
+        check(status, f"queue {index}")
+        return True
+
     def find(self, str name not None):
         """The index of the queue of this name, or None."""
         cdef uint32_t index
@@ -105,7 +169,7 @@ cdef class Queues:
         return True
 
     def name(self, uint32_t index):
-        """The queue's name, or None when it is not open."""
+        """The queue's name, that of a deleted one until its place is free; or None."""
         can_read(self.region)
         cdef const char *text = _c.uf_queue_name(self._queues, index)
         if text == NULL:
@@ -204,7 +268,7 @@ cdef class Queues:
     def send(self, uint32_t queue, uint32_t lane, payload, uint8_t kind=0, uint8_t codec=0,
              uint64_t sender=0, uint64_t receiver=0, uint64_t correlation=0, uint64_t sent_ns=0,
              uint16_t reply_queue=0, uint16_t flags=0, uint8_t attempt=0, uint32_t extra=0,
-             bytes trace=None):
+             bytes trace=None, uint64_t opening=0):
         """Send one message.
 
         Parameters
@@ -219,6 +283,8 @@ cdef class Queues:
             Index + 1 of the queue that wants the answer; 0 for none.
         trace : bytes, optional
             `TRACE_BYTES` that travel behind the payload.
+        opening : int, optional
+            What `enter` told: `QueueDeleted` when another queue is there, or none.
 
         Returns
         -------
@@ -252,7 +318,7 @@ cdef class Queues:
         head.codec = codec
         head.attempt = attempt
         head.extra = extra
-        status = _c.uf_queue_send(self._queues, queue, lane, &handle, 1, &bell)
+        status = _c.uf_queue_send_to(self._queues, queue, opening, lane, &handle, 1, &bell)
         if status <= 0:
             self._give_back(payload, handle)
             return refused(status, queue, lane)

@@ -5,7 +5,9 @@ from ultrafast.core._queue import Queues
 
 @final
 class Receiver:
-    def __new__(cls, queues: Queues, index: int, spin_us: float = 0) -> Receiver: ...
+    def __new__(
+        cls, queues: Queues, index: int, spin_us: float = 0, opening: int = 0
+    ) -> Receiver: ...
     @property
     def queues(self) -> Queues: ...
     @property

@@ -7,7 +7,7 @@ Stands on csrc/uf_queue.h and csrc/uf_bell.h. Waits in `Receiver.wait` alone; an
 """
 
 cimport cython
-from libc.stdint cimport INT64_MAX, int64_t, uint32_t
+from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
 
 from ultrafast.core cimport _c
 from ultrafast.core._message cimport wrap
@@ -33,9 +33,12 @@ cdef class Receiver:
         Of an open queue.
     spin_us : float, optional
         The longest look of `wait` before it sleeps; 0 for none.
+    opening : int, optional
+        What `Queues.enter` told: `QueueDeleted` from `take` and `adopt` when another queue is there,
+        or none.
     """
 
-    def __cinit__(self, Queues queues not None, uint32_t index, spin_us=0):
+    def __cinit__(self, Queues queues not None, uint32_t index, spin_us=0, uint64_t opening=0):
         can_write(queues.region)
         if index >= queues._queues.count:
             check(_c.UF_INVALID, f"queue {index} of {queues._queues.count}")
@@ -44,6 +47,7 @@ cdef class Receiver:
         self.queues = queues
         self.index = index
         self._receiver.queue = index
+        self._receiver.opening = opening
         set_spin(&self._spin, spin_us)
 
     def take(self, uint32_t max=32):
@@ -65,8 +69,8 @@ cdef class Receiver:
         """
         cdef uint32_t handles[TAKE_MAX]
         can_write(self.queues.region)
-        cdef int taken = _c.uf_queue_adopt(
-            self.queues._queues, self.index, handles, max if max < TAKE_MAX else TAKE_MAX
+        cdef int taken = _c.uf_queue_adopt_as(
+            self.queues._queues, &self._receiver, handles, max if max < TAKE_MAX else TAKE_MAX
         )
         return self._wrap_all(taken, handles)
 

@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 from typing_extensions import Buffer
 
 from ultrafast.core._loan import Loan
@@ -8,7 +10,7 @@ HOLDERS: int
 
 def share(
     queues: Queues,
-    targets: list[tuple[int, int]],
+    targets: Sequence[tuple[int, int] | tuple[int, int, int]],
     lane: int,
     payload: Buffer | Loan,
     note: bytes,

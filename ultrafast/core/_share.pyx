@@ -25,6 +25,7 @@ cdef enum:
 cdef struct Target:
     uint32_t queue
     uint64_t correlation
+    uint64_t opening
 
 
 cdef struct Head:
@@ -118,8 +119,8 @@ def share(
     Parameters
     ----------
     queues : Queues
-    targets : list of (int, int)
-        A queue and a correlation each.
+    targets : list of (int, int) or (int, int, int)
+        A queue and a correlation each, and its opening, as `Queues.enter` told it.
     lane : int
         Of every queue.
     payload : bytes-like or Loan
@@ -163,15 +164,17 @@ def share(
     for start in range(0, total, HOLDERS_MAX):
         count = <uint32_t>min(total - start, <Py_ssize_t>HOLDERS_MAX)
         for each in range(count):
-            some[each].queue, some[each].correlation = targets[start + each]
+            target = targets[start + each]
+            some[each].queue, some[each].correlation = target[:2]
+            some[each].opening = target[2] if len(target) > 2 else 0
             if some[each].queue >= queues._queues.count:
                 check(_c.UF_INVALID, f"queue {some[each].queue} of {queues._queues.count}")
         if not make(queues, some, count, payload, note, trace, &common, handles):
             refused += [(start + place, None) for place in range(count)]
             continue
         for each in range(count):
-            status = _c.uf_queue_send(
-                queues._queues, some[each].queue, lane, &handles[each], 1, &bell
+            status = _c.uf_queue_send_to(
+                queues._queues, some[each].queue, some[each].opening, lane, &handles[each], 1, &bell
             )
             if status <= 0:
                 refused.append((start + each, wrap(queues, handles[each], some[each].queue)))

@@ -25,6 +25,7 @@ CLOSED: int
 READ_ONLY: int
 NO_AGENT_SLOT: int
 STORE_FULL: int
+DELETED: int
 
 def sentence(status: int) -> str: ...
 def name(status: int) -> str: ...
