@@ -14,7 +14,7 @@
  * ORDER      none of its own: `use` and the hand are hints. What is taken away is what was judged: the CAS T4
  *            is on the word of its slot, which names version and block.
  * ERRORS     INVALID: a class that the pool has not.
- * PROOF      P1: `test_clock`. P2: an entry of no cache stays, `test_clock`. P5: holds no value. P8:
+ * PROOF      P1: `test_clock`, the scenes of `tests/instructions`. P2: an entry of no cache stays, `test_clock`. P5: holds no value. P8:
  *            `test_clock`, and as uf_table.h for what blocks say, `fuzz_table`.
  * SOURCE     Corbato 1969 (CLOCK): a bit instead of an order, written only when it changes.
  */

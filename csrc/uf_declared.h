@@ -16,9 +16,9 @@
  * ORDER      N3 settings release -> N4 settings acquire   the name is whole
  * ERRORS     TOO_BIG: the name is longer than a record has room for. FULL: 256 other namespaces are declared.
  *            CORRUPT: open only.
- * PROOF      P1, P2: a death leaves nothing, what is declared stays so: `explore_declared`, `test_declared`. P5:
- *            holds no value.
- *            P8: `test_declared`: lengths, hashes and settings of anybody's making.
+ * PROOF      P1, P2: a death leaves nothing, what is declared stays so: `explore_declared`, `test_declared`,
+ *            `steps_finds_declared_before_its_name`. P5: holds no
+ *            value. P8: `test_declared`: lengths, hashes and settings of anybody's making.
  * SOURCE     Open addressing in which a key is inserted by one CAS and never removed: Click 2007.
  */
 #ifndef UF_DECLARED_H

@@ -102,6 +102,18 @@ elseif(NAME STREQUAL "extension_never_given_back")
     put([=[        if (owner >> 32 != dead || owner == 0) {]=]
         [=[        if (owner >> 32 != dead + 1 || owner == 0) {]=])
 
+elseif(NAME STREQUAL "declared_before_its_name")
+    # The settings are there while the name is not yet.
+    put([=[    for (uint64_t i = 0; i < bytes; i += 8) {
+        uint64_t word = 0;
+        memcpy(&word, (const uint8_t *)name + i, bytes - i < 8 ? bytes - i : 8);
+        /* N2.]=]
+        [=[    atomic_store_explicit(&record->settings, settings, memory_order_release);
+    for (uint64_t i = 0; i < bytes; i += 8) {
+        uint64_t word = 0;
+        memcpy(&word, (const uint8_t *)name + i, bytes - i < 8 ? bytes - i : 8);
+        /* N2.]=])
+
 elseif(NAME STREQUAL "hint_never_given_again")
     put([=[        atomic_fetch_or_explicit(&row->state, TYPE_UNHINTED, memory_order_release);
     }

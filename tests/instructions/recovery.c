@@ -47,10 +47,10 @@ static const struct scene come = {.name = "attach", .act = attach, .flags = SCEN
 
 static const struct scene *scene_of(const char *name)
 {
-    const struct scene *const lists[] = {pool_scenes, queue_scenes, share_scenes, table_scenes,
-                                         agent_scenes};
-    const uint32_t counts[] = {pool_scenes_count, queue_scenes_count, share_scenes_count,
-                               table_scenes_count, agent_scenes_count};
+    const struct scene *const lists[] = {pool_scenes,  queue_scenes, share_scenes,
+                                         table_scenes, clock_scenes, agent_scenes};
+    const uint32_t counts[] = {pool_scenes_count,  queue_scenes_count, share_scenes_count,
+                               table_scenes_count, clock_scenes_count, agent_scenes_count};
     for (uint32_t l = 0; l < COUNT_OF(lists); l++) {
         for (uint32_t i = 0; i < counts[l]; i++) {
             if (strcmp(lists[l][i].name, name) == 0) {

@@ -158,6 +158,8 @@ extern const struct scene share_scenes[];
 extern const uint32_t share_scenes_count;
 extern const struct scene table_scenes[];
 extern const uint32_t table_scenes_count;
+extern const struct scene clock_scenes[];
+extern const uint32_t clock_scenes_count;
 extern const struct scene agent_scenes[];
 extern const uint32_t agent_scenes_count;
 extern const struct scene region_scenes[];

@@ -199,6 +199,7 @@ int main(int count, char **words)
     sweep_list(&plan, delete_scenes, delete_scenes_count, &sum);
     sweep_list(&plan, share_scenes, share_scenes_count, &sum);
     sweep_list(&plan, table_scenes, table_scenes_count, &sum);
+    sweep_list(&plan, clock_scenes, clock_scenes_count, &sum);
     sweep_list(&plan, agent_scenes, agent_scenes_count, &sum);
     recovery_sweep(&plan, &sum);
     world_reset();
