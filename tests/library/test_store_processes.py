@@ -1,6 +1,7 @@
 """A namespace is a dict, whichever of several processes does the next thing to it."""
 
 import itertools
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from library.storing import CONFIG
 from ultrafast.core import Region
 from ultrafast.sizing import region_sizes
 
+EXAMPLES = int(os.environ.get("STORE_EXAMPLES", "12"))  # many more: docs/explanation/the-store.md
 KEYS = st.sampled_from(["", "a", "b", "ä", "a.long.key" * 20, "c", "d"])
 VALUES = st.one_of(
     st.none(),
@@ -200,7 +202,7 @@ def test_a_namespace_is_a_dict_from_several_processes(pair: list[Worker]) -> Non
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=12,
+            max_examples=EXAMPLES,
             stateful_step_count=12,
             deadline=None,
             suppress_health_check=list(HealthCheck),
