@@ -14,6 +14,7 @@ from doors.small import child, eventually
 from ultrafast import errors
 from ultrafast.core import Queues, Receiver, Region
 from ultrafast.core._status import OK
+from ultrafast.core._waiting import learned
 
 
 def readable(receiver: Receiver) -> bool:
@@ -33,6 +34,21 @@ def test_wait_ends_when_the_time_is_up_or_something_is_there(
     for nonsense in (float("nan"), float("inf"), 1e10):
         with pytest.raises(errors.InvalidArgument, match="a timeout of"):
             receiver.wait(nonsense)
+
+
+@pytest.mark.skipif(
+    len(os.sched_getaffinity(0)) == 1, reason="who is waited for could not run: nobody looks"
+)
+def test_looks_that_were_in_vain_are_tried_again_and_grow_when_they_are_met() -> None:
+    long, quick = 10_000_000, 3_000
+    in_vain = learned(50, [long] * 33)
+    assert in_vain[5:15] == [1_000] * 10  # next to nothing is looked
+    assert in_vain[15:17] == [50_000, 1_000]  # but once
+    assert in_vain[31:33] == [50_000, 1_000]
+    met = learned(50, [long] * 16 + [quick] * 5 + [long])
+    assert met[16:] == [50_000] * 5 + [25_000]
+    assert learned(50, [long] * 17 + [quick])[-1] == 2 * quick
+    assert learned(0, [long] * 20) == [0] * 20  # never, when one may not
 
 
 def test_a_sender_wakes_a_waiting_thread(queues: Queues, receiver: Receiver) -> None:

@@ -6,6 +6,7 @@ from ultrafast.core._queue cimport Queues
 cdef struct Spin:
     int64_t most_ns                    # the longest look; 0: never look, sleep at once
     int64_t next_ns                    # how long the next look lasts; in [SPIN_LEAST_NS, most_ns]
+    uint32_t missed                    # waits in a row that were longer than the longest look
 
 
 cdef int64_t monotonic_ns() noexcept nogil

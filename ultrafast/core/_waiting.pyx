@@ -7,7 +7,8 @@ Stands on csrc/uf_bell.h and csrc/uf_queue.h. What is waited for is taken by the
 A look costs a core's time and nothing else; a sleep costs the sender a system call and the sleeper
 some 3 to 50 us until it runs again. How long a look may be is the user's to say (`spin_us`); how
 long it is follows from how long the last waits were: it grows to twice a wait that a look could
-have met, and halves after each that it could not.
+have met, and halves after each that it could not. Two that wait for each other and sleep make each
+other's waits long, and no short look would tell them: so one wait of some looks for as long as it may.
 """
 
 import os
@@ -29,6 +30,9 @@ SPIN_US_MAX = 1_000_000
 cdef enum:
     # So little that it is never missed: the next arrival that is quick makes it grow again.
     SPIN_LEAST_NS = 1000
+    # One wait of so many that were missed is given the longest look. It costs a sleeper as much of the
+    # longest look for each wait as this is of one.
+    PROBE = 16
     LOOKS = 16  # between two looks at the clock
     # Some 2 us: who answers at once is met without handing the interpreter's lock back and forth.
     BRIEF_LOOKS = 32
@@ -61,16 +65,36 @@ cdef int set_spin(Spin *spin, object spin_us) except -1:
     if spin.most_ns != 0 and len(os.sched_getaffinity(0)) == 1:
         spin.most_ns = 0
     spin.next_ns = spin.most_ns
+    spin.missed = 0
     return 0
 
 
 cdef int learn(Spin *spin, int64_t waited_ns) noexcept:
     """A wait has ended after so long, looks and sleeps together."""
     if waited_ns <= spin.most_ns:
+        spin.missed = 0
         spin.next_ns = min(spin.most_ns, max(spin.next_ns, 2 * waited_ns))
+        return 0
+    spin.missed += 1
+    if spin.missed % PROBE == 0:
+        spin.next_ns = spin.most_ns
+    elif spin.missed % PROBE == 1 and spin.missed > 1:
+        spin.next_ns = min(spin.most_ns, <int64_t>SPIN_LEAST_NS)  # it was in vain
     else:
         spin.next_ns = min(spin.most_ns, max(spin.next_ns // 2, <int64_t>SPIN_LEAST_NS))
     return 0
+
+
+def learned(spin_us, waits_ns):
+    """How long the look after each of these waits would be, in nanoseconds, of one who may look for
+    `spin_us`."""
+    cdef Spin spin
+    set_spin(&spin, spin_us)
+    lengths = []
+    for waited_ns in waits_ns:
+        learn(&spin, waited_ns)
+        lengths.append(spin.next_ns)
+    return lengths
 
 
 cdef bint look_briefly(Queues queues, uint32_t queue, Spin *spin) noexcept:
