@@ -82,7 +82,7 @@ def account(directory: str) -> Account:
     """
     accepted, received, dead = (_read(directory, kind) for kind in ("sent", "got", "dead"))
     numbers, marked = received & _NUMBER, (received & _MARK) != 0
-    delivered = np.unique(numbers)
+    delivered = _distinct(numbers)
     violations: list[str] = []
 
     def object_to(what: str, found: Array) -> None:
@@ -90,13 +90,13 @@ def account(directory: str) -> Account:
             shown = ", ".join(f"{int(each):#x}" for each in found[:_SHOWN])
             violations.append(f"{len(found)} {what}, as {shown}")
 
-    object_to("accepted and lost", np.setdiff1d(np.setdiff1d(accepted, delivered), dead))
+    object_to("accepted and lost", _without(_without(accepted, delivered), dead))
     first_times, times = np.unique(numbers[~marked], return_counts=True)
     object_to("handled twice without a mark", first_times[times > 1])
     once, times = np.unique(dead, return_counts=True)
     object_to("twice a dead letter", once[times > 1])
     # A process handles one message at a time and writes down what came of it before the next.
-    unknown = np.setdiff1d(np.union1d(delivered, dead), accepted)
+    unknown = _without(_distinct(np.concatenate([delivered, dead])), accepted)
     origins = unknown >> np.uint64(COUNT_BITS)
     unknown, origins = unknown[origins != ASKED], origins[origins != ASKED]
     streams, counts = np.unique(origins, return_counts=True)
@@ -106,12 +106,27 @@ def account(directory: str) -> Account:
     return Account(
         accepted=len(accepted),
         delivered=len(delivered),
-        redelivered=len(np.unique(numbers[marked])),
+        redelivered=len(_distinct(numbers[marked])),
         dead=len(once),
         twice=int((times > 1).sum()),
         in_doubt=len(unknown),
         violations=violations,
     )
+
+
+def _distinct(numbers: Array) -> Array:
+    """In order, each once: by sorting, for NumPy's own way took minutes over millions of these."""
+    ordered = np.sort(numbers)
+    return ordered[np.concatenate([[True], ordered[1:] != ordered[:-1]])[: len(ordered)]]
+
+
+def _without(some: Array, others: Array) -> Array:
+    """Those of some that are not among others, in order."""
+    left, others = _distinct(some), _distinct(others)
+    places = np.searchsorted(others, left)
+    found = places < len(others)
+    found[found] = others[places[found]] == left[found]
+    return left[~found]
 
 
 def _read(directory: str, kind: str) -> Array:
