@@ -27,6 +27,7 @@ if __name__ == "__main__":
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from system.raging.run import Report, Settings, run
+from system.soaking.trend import table
 
 
 def show(report: Report) -> str:
@@ -55,12 +56,7 @@ def show(report: Report) -> str:
             )
         )
     text = [f"{name:44} {value:>16}" for name, value in lines]
-    text += ["", f"{'':44}{'first':>10}{'last':>10}{'peak':>10}{'growth':>10}{'allowed':>10}"]
-    for each in report.trends:
-        values = (each.first, each.last, each.peak, each.growth, each.allowed)
-        mark = "" if each.passed else "  <-- grows"
-        text.append(f"{each.name:44}" + "".join(f"{value:10,.1f}" for value in values) + mark)
-    return "\n".join(text)
+    return "\n".join([*text, *table(report.trends)])
 
 
 def main() -> int:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-__all__ = ["Bound", "Trend", "trend"]
+__all__ = ["Bound", "Trend", "table", "trend"]
 
 _WARM_UP = 0.25
 _SAMPLES_MIN = 8
@@ -98,3 +98,13 @@ def trend(name: str, times: list[float], values: list[float], bound: Bound) -> T
         seconds=seconds,
         samples=len(v),
     )
+
+
+def table(trends: list[Trend]) -> list[str]:
+    """Lines that show them, those that grew marked."""
+    lines = ["", f"{'':44}{'first':>10}{'last':>10}{'peak':>10}{'growth':>10}{'allowed':>10}"]
+    for each in trends:
+        values = (each.first, each.last, each.peak, each.growth, each.allowed)
+        mark = "" if each.passed else "  <-- grows"
+        lines.append(f"{each.name:44}" + "".join(f"{value:10,.1f}" for value in values) + mark)
+    return lines
