@@ -393,7 +393,7 @@ class UltraFastAgentManager(SystemContext):
         self._termination.begin()
         try:
             await self.start()
-        except BaseException as error:
+        except BaseException as error:  # raised again, with signals as before
             self._termination.end(type(error))
             raise
         return self

@@ -105,7 +105,7 @@ async def adopt(path: str, settings: bytes) -> Region | None:
             remove_region(path)
             region.close()
             return None
-    except BaseException:
+    except BaseException:  # cancelled too: raised again, without the region
         region.close()
         raise
     return region

@@ -273,7 +273,7 @@ class Endings:
                     await stopped
             if hosted.agent.state_saved not in (None, "by-hand"):
                 hosted.agent.state.save()
-        except Exception as error:
+        except Exception as error:  # the agent may raise anything; it ends all the same
             log.error("on_stop of agent %#x failed", hosted.id, exc_info=error)
 
     def _say(self, what: str, agent_id: int, **more: str) -> None:

@@ -139,7 +139,7 @@ class Lodging(Endings):
         if agent is None:
             try:
                 agent, warming = self._nursery.build(number)
-            except Exception as error:
+            except Exception as error:  # whatever it was, the others start
                 log.error("agent %#x could not be started", agent_id, exc_info=error)
                 self._end(agent_id, None, "failed", text_of(error))
                 return None

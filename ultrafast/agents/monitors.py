@@ -110,7 +110,7 @@ class Watch:
         place = (self._endpoint.index, token)
         try:
             self._cards.update(agent_id, lambda card: card.watchers.append(place))
-        except BaseException:
+        except BaseException:  # raised again, with nothing registered
             del self._monitors[token]
             raise
         monitor._missed = not lives

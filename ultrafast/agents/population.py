@@ -107,7 +107,7 @@ class Population:
                     self.cards.claim(name, agent_id)
                 for group in member_of:
                     self.cards.join(group, agent_id)
-            except BaseException:
+            except BaseException:  # cancelled too: raised again, and the name is free
                 self.cards.drop(agent_id)
                 raise
 

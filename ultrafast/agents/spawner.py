@@ -150,7 +150,7 @@ class Spawner:
         if prepare is not None:
             try:
                 prepare(agent_id)
-            except BaseException:
+            except BaseException:  # cancelled too: raised again, and its worker lets it go
                 self._agents.move(agent_id, STARTING, STOPPED)
                 raise
         self._metrics.add(Counter.SPAWNED)
