@@ -24,10 +24,10 @@ from ultrafast._version import __version__
 if TYPE_CHECKING:
     from ultrafast.agents.agent import Agent, IncomingMessage, in_thread
     from ultrafast.agents.context import Context
+    from ultrafast.agents.hosting.timers import Timer
     from ultrafast.agents.monitors import AgentEnded, Monitor
     from ultrafast.agents.restarts import Restart
     from ultrafast.agents.state import State
-    from ultrafast.agents.timers import Timer
     from ultrafast.bus.bus import UltraFastCommunicationBus
     from ultrafast.bus.consumer import Consumer, WorkItem
     from ultrafast.bus.deadletters import DeadLetter
@@ -99,7 +99,7 @@ _HOMES = {
     "Subscription": "bus.subscription",
     "TTLMap": "executor.cache",
     "Task": "executor.tasks",
-    "Timer": "agents.timers",
+    "Timer": "agents.hosting.timers",
     "TokenBucket": "store.limits",
     "TopicMatcher": "bus.topics",
     "UltraFastAgentManager": "manager",

@@ -15,14 +15,6 @@ from typing import Any, Final
 
 import msgspec
 
-from ultrafast.agents.adoption import (
-    adopt,
-    clear_ground,
-    create_region,
-    mend,
-    refused,
-    settings_for,
-)
 from ultrafast.agents.agent import Agent
 from ultrafast.agents.assembly import (
     KEY_VARIABLE,
@@ -30,11 +22,23 @@ from ultrafast.agents.assembly import (
     executor_factory,
     persistence_of,
 )
-from ultrafast.agents.blocking import watch_here
 from ultrafast.agents.builtin import BUILTIN_TYPES
 from ultrafast.agents.context import SystemContext
-from ultrafast.agents.host import AgentHost
-from ultrafast.agents.pools import PoolKeeper, PoolState
+from ultrafast.agents.hosting.blocking import watch_here
+from ultrafast.agents.hosting.host import AgentHost
+from ultrafast.agents.placing.pools import PoolKeeper, PoolState
+from ultrafast.agents.placing.spawner import inbox_name
+from ultrafast.agents.processes.adoption import (
+    adopt,
+    clear_ground,
+    create_region,
+    mend,
+    refused,
+    settings_for,
+)
+from ultrafast.agents.processes.supervisor import Supervisor
+from ultrafast.agents.processes.termination import Termination
+from ultrafast.agents.processes.workers import WorkerState
 from ultrafast.agents.registry import (
     AgentType,
     Delivery,
@@ -43,10 +47,6 @@ from ultrafast.agents.registry import (
     redelivery_limit,
 )
 from ultrafast.agents.restarts import Restart, RestartWhen, restart_of
-from ultrafast.agents.spawner import inbox_name
-from ultrafast.agents.supervisor import Supervisor
-from ultrafast.agents.termination import Termination
-from ultrafast.agents.workers import WorkerState
 from ultrafast.bus.events import EnhancedEventBus
 from ultrafast.config import Config
 from ultrafast.core import Region, now_ns

@@ -217,12 +217,12 @@ def test_python_imports_go_one_way() -> None:
 
 def test_python_rule_sees_violations() -> None:
     seeded = {
-        "ultrafast/bus/bus.py": "from ultrafast.agents import worker",
+        "ultrafast/bus/bus.py": "from ultrafast.agents.processes import worker",
         "ultrafast/bus/topics.py": "from ..store import store",
         "ultrafast/store/store.py": "def f():\n    import ultrafast.bus.bus",
         "ultrafast/executor/executor.py": "import anthropic",
         "ultrafast/agents/agent.py": "from ultrafast import manager",
-        "ultrafast/agents/pools.py": "import ultrafast",
+        "ultrafast/agents/placing/pools.py": "import ultrafast",
         "ultrafast/errors.py": "import rich",
         "ultrafast/cli/run.py": "from ultrafast.core import _ring",
         "ultrafast/novelty/x.py": "",

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ultrafast.agents.loads import Loads
+from ultrafast.agents.placing.loads import Loads
 
 
 class Counted:

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from ultrafast import Config, errors
-from ultrafast.agents.affinity import cpus_of
+from ultrafast.agents.processes.affinity import cpus_of
 from ultrafast.bus.lookout import Lookout
 
 BUDGET = 100

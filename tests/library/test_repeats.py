@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from library.endpoints import House, house
-from ultrafast.agents.hosted import Repeats
+from ultrafast.agents.hosting.hosted import Repeats
 from ultrafast.bus.wire import Reason
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import ultrafast as uf
 from ultrafast import errors
-from ultrafast.agents.errands import Errands
+from ultrafast.agents.hosting.errands import Errands
 from ultrafast.core import now_ns
 from ultrafast.testing import Fault, LoopbackServer
 

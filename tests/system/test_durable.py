@@ -100,7 +100,7 @@ def test_a_region_on_a_disk_is_adopted_after_a_kill(tmp_path: Path, whole: bool)
 def test_a_region_of_other_settings_or_another_boot_is_not_adopted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from ultrafast.agents import adoption
+    from ultrafast.agents.processes import adoption
     from ultrafast.core import leftovers
 
     toml, _ = _toml(tmp_path)

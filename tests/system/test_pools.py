@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import ultrafast as uf
-from ultrafast.agents.demand import Forecast
-from ultrafast.agents.pools import PoolKeeper
+from ultrafast.agents.placing.demand import Forecast
+from ultrafast.agents.placing.pools import PoolKeeper
 from ultrafast.core._agents import ACTIVE, WARM
 
 STEP_NS = 100_000_000

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 import ultrafast as uf
-from ultrafast.agents import recycling
-from ultrafast.agents.recycling import MemoryLimit, own_bytes
+from ultrafast.agents.processes import recycling
+from ultrafast.agents.processes.recycling import MemoryLimit, own_bytes
 from ultrafast.metric_names import Counter
 
 pytestmark = [pytest.mark.usefixtures("clean_shm"), pytest.mark.timeout(120)]

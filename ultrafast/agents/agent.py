@@ -10,8 +10,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from ultrafast.agents.hosting.timers import Timer
 from ultrafast.agents.state import State
-from ultrafast.agents.timers import Timer
 from ultrafast.bus import tracing
 from ultrafast.core import Incoming
 from ultrafast.errors import InvalidArgument

@@ -14,8 +14,8 @@ from typing import Any, Final, NamedTuple
 
 from ultrafast import codec
 from ultrafast.agents.context import SystemContext
-from ultrafast.agents.host import TaskRunner
-from ultrafast.agents.spawner import Spawner
+from ultrafast.agents.hosting.host import TaskRunner
+from ultrafast.agents.placing.spawner import Spawner
 from ultrafast.bus.bridge import EventBridge
 from ultrafast.bus.bus import UltraFastCommunicationBus
 from ultrafast.bus.endpoint import Endpoint

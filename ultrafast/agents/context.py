@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ultrafast.agents.errands import within_time
+from ultrafast.agents.hosting.errands import within_time
+from ultrafast.agents.hosting.timers import Timer
 from ultrafast.agents.monitors import Monitor
+from ultrafast.agents.placing.spawner import Spawner
 from ultrafast.agents.population import Population
-from ultrafast.agents.spawner import Spawner
 from ultrafast.agents.state import State
-from ultrafast.agents.timers import Timer
 from ultrafast.bus.bus import UltraFastCommunicationBus
 from ultrafast.bus.consumer import Acknowledge, Consumer
 from ultrafast.bus.deadletters import DeadLetter
@@ -37,7 +37,7 @@ from ultrafast.store import UltraFastMemoryStore
 if TYPE_CHECKING:
     import numpy as np
 
-    from ultrafast.agents.host import AgentHost
+    from ultrafast.agents.hosting.host import AgentHost
 
 __all__ = ["Context", "SystemContext"]
 

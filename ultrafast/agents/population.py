@@ -10,9 +10,9 @@ from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 from ultrafast.agents.cards import Cards
+from ultrafast.agents.hosting.rollcall import call_roll
 from ultrafast.agents.monitors import Monitor, Watch
-from ultrafast.agents.rollcall import call_roll
-from ultrafast.agents.spawner import Spawner
+from ultrafast.agents.placing.spawner import Spawner
 from ultrafast.agents.state import forget_state as delete_state
 from ultrafast.bus.bus import UltraFastCommunicationBus
 from ultrafast.bus.endpoint import Endpoint

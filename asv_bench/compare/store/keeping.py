@@ -22,7 +22,7 @@ from typing import Any
 
 import msgspec
 
-from ultrafast.agents.adoption import adopt, mend
+from ultrafast.agents.processes.adoption import adopt, mend
 from ultrafast.core import Region, Sizes, Table
 from ultrafast.store import UltraFastMemoryStore
 from ultrafast.store.persistence import Persistence

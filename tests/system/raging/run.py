@@ -23,8 +23,8 @@ from system.raging.agents import SPACE, TYPES, streams
 from system.raging.book import ASKED, COUNT_BITS, Account, Log, account
 from system.soaking.trend import Trend
 from system.soaking.watch import Watch
-from ultrafast.agents.spawner import inbox_name
-from ultrafast.agents.supervisor import WorkerState
+from ultrafast.agents.placing.spawner import inbox_name
+from ultrafast.agents.processes.supervisor import WorkerState
 from ultrafast.core import Agents, Queues, Region
 from ultrafast.errors import AgentError, AgentGone, UltrafastError
 

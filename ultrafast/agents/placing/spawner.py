@@ -14,7 +14,7 @@ from array import array
 from collections.abc import Callable, Iterable
 from typing import Any, Final
 
-from ultrafast.agents.loads import Loads
+from ultrafast.agents.placing.loads import Loads
 from ultrafast.agents.registry import AgentType
 from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.wire import CONTROL_LANE, LANES, Kind, Operation, lane_of

@@ -17,13 +17,13 @@ import msgspec
 
 from ultrafast.agents.agent import Agent
 from ultrafast.agents.context import Context, SystemContext
-from ultrafast.agents.endings import Endings, exceeded, text_of
-from ultrafast.agents.hosted import Hosted
-from ultrafast.agents.nursery import is_overridden
-from ultrafast.agents.rollcall import answer_roll
+from ultrafast.agents.hosting.endings import Endings, exceeded, text_of
+from ultrafast.agents.hosting.hosted import Hosted
+from ultrafast.agents.hosting.nursery import is_overridden
+from ultrafast.agents.hosting.rollcall import answer_roll
+from ultrafast.agents.hosting.timers import Due, Timer
+from ultrafast.agents.hosting.warming import warm_many
 from ultrafast.agents.state import State, save_after_messages
-from ultrafast.agents.timers import Due, Timer
-from ultrafast.agents.warming import warm_many
 from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.wire import LANES, REPLY_LANE, Kind, Operation, Reason
 from ultrafast.core import Message, now_ns

@@ -11,9 +11,9 @@ import subprocess
 
 import msgspec
 
-from ultrafast.agents.blocking import Blockage
-from ultrafast.agents.control import Pipe
-from ultrafast.agents.recycling import own_bytes
+from ultrafast.agents.hosting.blocking import Blockage
+from ultrafast.agents.processes.control import Pipe
+from ultrafast.agents.processes.recycling import own_bytes
 
 __all__ = ["Worker", "WorkerState"]
 

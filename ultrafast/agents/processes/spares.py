@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
-from ultrafast.agents.control import Pipe, Prepare
+from ultrafast.agents.processes.control import Pipe, Prepare
 from ultrafast.agents.registry import AgentType
 
 __all__ = ["Spares", "Started", "start_process"]
@@ -68,7 +68,7 @@ def start_process(environment: Mapping[str, str]) -> Started:
     process = None
     try:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "ultrafast.agents.worker", str(theirs.fileno())],
+            [sys.executable, "-P", "-m", "ultrafast.agents.processes.worker", str(theirs.fileno())],
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
             env=environment,

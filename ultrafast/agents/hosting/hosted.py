@@ -11,7 +11,7 @@ from collections import deque
 from typing import Any, Final
 
 from ultrafast.agents.agent import Agent
-from ultrafast.agents.timers import Due, Timer
+from ultrafast.agents.hosting.timers import Due, Timer
 from ultrafast.bus.wire import Reason
 from ultrafast.core import Message, Seat, Table
 

@@ -14,8 +14,8 @@ from typing import Any, Final
 
 import msgspec
 
-from ultrafast.agents.demand import Forecast
-from ultrafast.agents.spawner import Spawner
+from ultrafast.agents.placing.demand import Forecast
+from ultrafast.agents.placing.spawner import Spawner
 from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.wire import Kind, Operation
 from ultrafast.config import AgentPoolConfig

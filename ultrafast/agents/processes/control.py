@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from ultrafast.agents.blocking import Blockage
+from ultrafast.agents.hosting.blocking import Blockage
 from ultrafast.agents.registry import AgentType
 
 __all__ = [

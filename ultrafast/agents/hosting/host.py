@@ -23,11 +23,11 @@ import msgspec
 
 from ultrafast.agents.agent import IncomingMessage
 from ultrafast.agents.context import Context, SystemContext
-from ultrafast.agents.errands import Errands, within_time
-from ultrafast.agents.hosted import Hosted, Repeats
-from ultrafast.agents.lodging import Lodging
+from ultrafast.agents.hosting.errands import Errands, within_time
+from ultrafast.agents.hosting.hosted import Hosted, Repeats
+from ultrafast.agents.hosting.lodging import Lodging
+from ultrafast.agents.hosting.timers import Due
 from ultrafast.agents.registry import AgentType
-from ultrafast.agents.timers import Due
 from ultrafast.bus import tracing
 from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.wire import Kind, Reason, is_overdue, origin_of

@@ -11,8 +11,8 @@ import logging
 from time import monotonic
 from typing import Final
 
-from ultrafast.agents.host import AgentHost
-from ultrafast.agents.spawner import Spawner
+from ultrafast.agents.hosting.host import AgentHost
+from ultrafast.agents.placing.spawner import Spawner
 from ultrafast.bus.endpoint import Endpoint
 
 __all__ = ["MemoryLimit", "hand_over", "own_bytes"]

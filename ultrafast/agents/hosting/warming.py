@@ -9,7 +9,7 @@ import asyncio
 from time import perf_counter
 from typing import Final
 
-from ultrafast.agents.nursery import Nursery
+from ultrafast.agents.hosting.nursery import Nursery
 
 __all__ = ["warm_many"]
 

@@ -1,4 +1,4 @@
-"""A worker process: `python -P -m ultrafast.agents.worker FD`, started by a manager.
+"""A worker process: `python -P -m ultrafast.agents.processes.worker FD`, started by a manager.
 
 It attaches to the region under a name that its predecessor had, takes over that inbox, hosts
 agents, and ends when the manager says so or is gone. Stands on the host, the pipe and the executor.
@@ -16,10 +16,12 @@ import sys
 import threading
 from typing import Final
 
-from ultrafast.agents.affinity import cpus_of
 from ultrafast.agents.assembly import Parts, assemble, executor_factory
-from ultrafast.agents.blocking import LoopWatch
-from ultrafast.agents.control import (
+from ultrafast.agents.hosting.blocking import LoopWatch
+from ultrafast.agents.hosting.host import AgentHost
+from ultrafast.agents.placing.spawner import inbox_name
+from ultrafast.agents.processes.affinity import cpus_of
+from ultrafast.agents.processes.control import (
     Blocked,
     Failed,
     Frame,
@@ -33,10 +35,8 @@ from ultrafast.agents.control import (
     Registered,
     Shutdown,
 )
-from ultrafast.agents.host import AgentHost
-from ultrafast.agents.recycling import hand_over
+from ultrafast.agents.processes.recycling import hand_over
 from ultrafast.agents.registry import load
-from ultrafast.agents.spawner import inbox_name
 from ultrafast.core import Region, now_ns
 from ultrafast.core._region import ROLE_WORKER
 from ultrafast.core.leftovers import remove_leftovers

@@ -17,8 +17,9 @@ from typing import Any, Final
 
 import msgspec
 
-from ultrafast.agents.affinity import cpus_of
-from ultrafast.agents.control import (
+from ultrafast.agents.placing.spawner import HOSTS
+from ultrafast.agents.processes.affinity import cpus_of
+from ultrafast.agents.processes.control import (
     Blocked,
     Failed,
     HandedOver,
@@ -30,11 +31,10 @@ from ultrafast.agents.control import (
     Registered,
     Shutdown,
 )
-from ultrafast.agents.recycling import MemoryLimit
+from ultrafast.agents.processes.recycling import MemoryLimit
+from ultrafast.agents.processes.spares import Spares
+from ultrafast.agents.processes.workers import Worker, WorkerState
 from ultrafast.agents.registry import AgentType
-from ultrafast.agents.spares import Spares
-from ultrafast.agents.spawner import HOSTS
-from ultrafast.agents.workers import Worker, WorkerState
 from ultrafast.bus.bus import UltraFastCommunicationBus
 from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.wire import Kind, Reason

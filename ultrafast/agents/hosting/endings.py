@@ -15,12 +15,12 @@ from typing import Any
 
 from ultrafast.agents.agent import Agent
 from ultrafast.agents.context import SystemContext
-from ultrafast.agents.hosted import Hosted
+from ultrafast.agents.hosting.hosted import Hosted
+from ultrafast.agents.hosting.nursery import Nursery, is_overridden
+from ultrafast.agents.hosting.timers import Due
 from ultrafast.agents.monitors import AgentEnded, tell_end
-from ultrafast.agents.nursery import Nursery, is_overridden
 from ultrafast.agents.restarts import Restart
 from ultrafast.agents.state import forget_state
-from ultrafast.agents.timers import Due
 from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.wire import CONTROL_LANE, REPLY_LANE, Kind, Operation, Reason
 from ultrafast.core import Message, now_ns
