@@ -7,23 +7,22 @@ on one byte of it (csrc/uf_owner.h), so a region without locks is nobody's.
 A region whose settings begin with `adoptable_mark` is kept for the next start under its name, until
 the machine starts anew: then its bytes may be older than they look, and it goes as any other.
 
-Stands on the standard library, the region's door and the errors. Does not mend a region: a system
+Stands on the locks of files, the region's door and the errors. Does not mend a region: a system
 whose manager alone died is alive, and is left alone.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import re
 import stat
-import struct
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ultrafast.core._region import Region
+from ultrafast.core.filelocks import is_at, open_own, try_lock
 from ultrafast.errors import InvalidArgument, RegionError
 
 __all__ = [
@@ -43,9 +42,6 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _BELL = re.compile(r"ultrafast-[A-Za-z0-9._-]{1,64}\.bell\.[0-9]+")
 _TEMP = re.compile(r"\.ultrafast-[A-Za-z0-9._-]{1,64}\.([0-9]{1,10})\.[A-Za-z0-9_]+\.tmp")
 _TEMP_AGE_S = 60.0
-
-# struct flock of 64-bit Linux: type, whence, start, length (0: to the end), pid.
-_FLOCK = struct.Struct("hhxxxxqqixxxx")
 
 
 def check_name(name: str) -> str:
@@ -173,38 +169,14 @@ def _locked(path: str) -> Iterator[bool]:
     The lock is what keeps two removers apart: one that has it knows that the path stays the file it
     looked at until it has unlinked it, for a region's name is only taken where there is none.
     """
-    try:
-        fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
+    fd = open_own(path)
+    if fd is None:
         yield False  # gone, a link, or another user's
         return
     try:
-        yield _is_own_file(fd) and _lock_all(fd) and _is_at(fd, path)
+        yield try_lock(fd, 0, 0) and is_at(fd, path)
     finally:
         os.close(fd)  # and with it the lock
-
-
-def _is_own_file(fd: int) -> bool:
-    status = os.fstat(fd)
-    return stat.S_ISREG(status.st_mode) and status.st_uid == os.geteuid()
-
-
-def _lock_all(fd: int) -> bool:
-    lock = _FLOCK.pack(fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
-    try:
-        fcntl.fcntl(fd, fcntl.F_OFD_SETLK, lock)
-    except OSError as error:
-        if error.errno in (errno.EAGAIN, errno.EACCES):
-            return False
-        raise
-    return True
-
-
-def _is_at(fd: int, path: str) -> bool:
-    try:
-        return os.path.samestat(os.fstat(fd), os.lstat(path))
-    except FileNotFoundError:
-        return False
 
 
 def _remove_temp(path: str, pid: int) -> list[str]:
