@@ -36,6 +36,7 @@ from ultrafast.agents.processes.adoption import (
     refused,
     settings_for,
 )
+from ultrafast.agents.processes.mending import MANAGER_INBOX
 from ultrafast.agents.processes.supervisor import Supervisor
 from ultrafast.agents.processes.termination import Termination
 from ultrafast.agents.processes.workers import WorkerState
@@ -71,8 +72,6 @@ _POOL_TICK_S: Final = 0.1
 _WARM_S: Final = 30.0
 # Entries of the store looked at a second, to give back those whose time is over.
 _SWEEP_ENTRIES: Final = 4096
-# Agents wait for messages under the inbox of a host; with no workers the manager is host 0.
-_MANAGER_INBOX: Final = "manager"
 
 
 class ManagerStatistics(msgspec.Struct, frozen=True, kw_only=True):
@@ -282,7 +281,8 @@ class UltraFastAgentManager(SystemContext):
 
     async def _start_on(self, region: Region) -> None:
         config = self.config
-        inbox = inbox_name(0) if config.workers == 0 else _MANAGER_INBOX
+        # Agents wait for messages under the inbox of a host: without workers the manager is host 0.
+        inbox = inbox_name(0) if config.workers == 0 else MANAGER_INBOX
         parts = assemble(region, config, inbox, self.events)
         super().__init__(parts.endpoint, parts.bus, parts.spawner, parts.store, parts.events)
         self._endpoint = parts.endpoint

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from ultrafast.agents.processes.control import Pipe, Prepare
+from ultrafast.agents.processes.handles import WorkerProcess
 from ultrafast.agents.registry import AgentType
 
 __all__ = ["Spares", "Started", "start_process"]
@@ -42,17 +43,16 @@ os.register_at_fork(after_in_child=_close_pipes)
 
 
 class Started(NamedTuple):
-    """A worker's process: our end of its pipe, the process, and its pidfd."""
+    """A worker's process, and our end of its pipe."""
 
     pipe: Pipe
-    process: subprocess.Popen[bytes]
-    pidfd: int
+    process: WorkerProcess
 
     def end(self) -> None:
         """Kill it and let go of it. For one that has no place in the region."""
         self.process.kill()
         self.process.wait(_END_S)
-        os.close(self.pidfd)
+        self.process.close()
         self.pipe.close()
 
 
@@ -84,7 +84,7 @@ def start_process(environment: Mapping[str, str]) -> Started:
         theirs.close()
     pipe = Pipe(ours)
     _pipes.add(pipe)
-    return Started(pipe, process, pidfd)
+    return Started(pipe, WorkerProcess(process.pid, pidfd, process))
 
 
 class Spares:
@@ -150,7 +150,7 @@ class Spares:
         self._waiting.append(spare)
 
     def _bury(self) -> None:
-        for each in [each for each in self._waiting if each.process.poll() is not None]:
-            log.warning("spare worker %d ended with %s", each.process.pid, each.process.returncode)
+        for each in [each for each in self._waiting if each.process.has_ended()]:
+            log.warning("spare worker %d ended: %s", each.process.pid, each.process.cause())
             self._waiting.remove(each)
             each.end()

@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
-import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any, Final
 
 import msgspec
 
-from ultrafast.agents.placing.spawner import HOSTS
 from ultrafast.agents.processes.affinity import cpus_of
 from ultrafast.agents.processes.control import (
     Blocked,
@@ -31,18 +27,17 @@ from ultrafast.agents.processes.control import (
     Registered,
     Shutdown,
 )
+from ultrafast.agents.processes.handles import WorkerProcess
+from ultrafast.agents.processes.mending import Mender
 from ultrafast.agents.processes.recycling import MemoryLimit
 from ultrafast.agents.processes.spares import Spares
 from ultrafast.agents.processes.workers import Worker, WorkerState
 from ultrafast.agents.registry import AgentType
 from ultrafast.bus.bus import UltraFastCommunicationBus
 from ultrafast.bus.endpoint import Endpoint
-from ultrafast.bus.wire import Kind, Reason
 from ultrafast.config import Config
-from ultrafast.core import Receiver, now_ns
-from ultrafast.core._region import PHASE_LIVE
+from ultrafast.core import now_ns
 from ultrafast.core.advice import advice
-from ultrafast.core.answers import Recovery
 from ultrafast.errors import WorkerFailed
 from ultrafast.metric_names import Counter
 from ultrafast.settings import encode_config
@@ -87,13 +82,13 @@ class Supervisor:
     ) -> None:
         self._endpoint = endpoint
         self._region = endpoint.region
-        self._bus = bus
         self._config = config
         self._types = types
         self._by_value = by_value
         self._memory = MemoryLimit(config.worker_memory_bytes)
         self._spares = Spares(config.spare_workers if config.workers else 0, environment, types)
         self._on_event = on_event
+        self._mender = Mender(endpoint, bus, on_event)
         self._workers = [Worker(index) for index in range(config.workers or 0)]
         # Who has yet to say that it knows a type: by the type's name, then the worker's index.
         self._acks: dict[str, dict[int, asyncio.Future[str | None]]] = {}
@@ -166,9 +161,9 @@ class Supervisor:
         self._forget(worker)
         self._mend(worker)
 
-    async def _exited(self, process: subprocess.Popen[bytes], timeout_s: float) -> bool:
+    async def _exited(self, process: WorkerProcess, timeout_s: float) -> bool:
         until = self._loop.time() + timeout_s
-        while process.poll() is None:
+        while not process.has_ended():
             if self._loop.time() > until:
                 return False
             await asyncio.sleep(0.005)
@@ -178,7 +173,7 @@ class Supervisor:
 
     def _launch(self, worker: Worker) -> None:
         try:
-            worker.pipe, worker.process, worker.pidfd = self._spares.take()
+            worker.pipe, worker.process = self._spares.take()
         except OSError as error:
             raise WorkerFailed(
                 f"worker {worker.index} of {len(self._workers)} could not be started: {error}"
@@ -201,9 +196,12 @@ class Supervisor:
                 types=list(self._types.values()),
             )
         )
-        worker.pipe.socket.setblocking(False)
-        self._loop.add_reader(worker.pipe.socket.fileno(), self._heard, worker, worker.pipe)
-        self._loop.add_reader(worker.pidfd, self._died, worker)
+        self._listen_to(worker, worker.pipe, worker.process)
+
+    def _listen_to(self, worker: Worker, pipe: Pipe, process: WorkerProcess) -> None:
+        pipe.socket.setblocking(False)
+        self._loop.add_reader(pipe.socket.fileno(), self._heard, worker, pipe)
+        self._loop.add_reader(process.pidfd, self._died, worker)
 
     def _share(self, index: int) -> int:
         """This worker's part of `executor_concurrency`; the parts sum up to it, but none is 0."""
@@ -291,7 +289,7 @@ class Supervisor:
     def _died(self, worker: Worker) -> None:
         """The kernel says that the process is gone."""
         assert worker.process is not None
-        code = worker.process.wait()
+        cause = worker.process.cause()
         was_ready = worker.slot is not None
         if worker.pipe is not None:
             self._heard(worker, worker.pipe)  # what it said last
@@ -305,7 +303,6 @@ class Supervisor:
             self._recycled(worker, bytes_then)
             return
         self._endpoint.metrics.add(Counter.WORKER_DEATHS)
-        cause = f"signal {-code}" if code < 0 else f"status {code}"
         reason = worker.error or cause
         log.warning("worker %d died (%s); a successor takes over its inbox", worker.index, reason)
         self._on_event("worker.died", {"worker": worker.index, "reason": reason})
@@ -344,7 +341,7 @@ class Supervisor:
                 self._send(worker.pipe, Recycle(timeout_s=limit_s))
                 self._loop.call_later(limit_s + _STOP_GRACE_S, self._insist, worker, worker.process)
 
-    def _insist(self, worker: Worker, process: subprocess.Popen[bytes]) -> None:
+    def _insist(self, worker: Worker, process: WorkerProcess) -> None:
         if worker.process is process and not self._stopping:
             log.warning("worker %d did not hand over in time and is killed", worker.index)
             process.kill()
@@ -371,10 +368,9 @@ class Supervisor:
 
     def _forget(self, worker: Worker) -> None:
         """Let go of a dead process's descriptors."""
-        if worker.pidfd >= 0:
-            self._loop.remove_reader(worker.pidfd)
-            os.close(worker.pidfd)
-            worker.pidfd = -1
+        if worker.process is not None:
+            self._loop.remove_reader(worker.process.pidfd)
+            worker.process.close()
         if worker.pipe is not None:
             self._loop.remove_reader(worker.pipe.socket.fileno())
             # Acknowledgements that it owes will not come; its successor learns the types anew.
@@ -389,45 +385,14 @@ class Supervisor:
             ack = acks.get(worker.index)
             if ack is not None and not ack.done():
                 ack.set_result(None)  # its successor is told at its start
-        self.recover_dead()
-
-    def recover_dead(self) -> list[Recovery]:
-        """Mend what every dead process of the region left."""
-        recovered = []
-        for owner in self._region.owners():
-            if owner.slot == self._region.slot or (
-                owner.phase == PHASE_LIVE and self._region.alive(owner.slot)
-            ):
-                continue
-            recovery = self._region.recover(owner.slot)
-            if recovery is None:
-                continue
-            recovered.append(recovery)
-            if owner.queue is not None:
-                self._close_inbox(owner.queue)
-            self._on_event("process.recovered", {"slot": owner.slot, **recovery._asdict()})
-        return recovered
-
-    def _close_inbox(self, queue: int) -> None:
-        """Nobody will take the place of a dead client: what waits for it becomes dead letters."""
-        name = self._endpoint.queues.name(queue)
-        if name is None or name.startswith(HOSTS) or queue == self._endpoint.index:
-            return
-        receiver = Receiver(self._endpoint.queues, queue)
-        while batch := receiver.adopt(1024) or receiver.take(64):
-            for message in batch:
-                if message.kind in (Kind.DATA, Kind.TASK):
-                    self._bus.dead_letter(message, Reason.QUEUE_CLOSED)
-                else:
-                    message.release()
-        self._endpoint.queues.close(queue)
+        self._mender.recover_dead()
 
     async def _watch(self) -> None:
         """Deaths of processes that are nobody's children, and workers that hang."""
         while True:
             await asyncio.sleep(_CHECK_S)
             self._region.beat(now_ns())
-            self.recover_dead()
+            self._mender.recover_dead()
             self._look_at_memory()
             for worker in self._workers:
                 if worker.slot is None or worker.process is None:
@@ -441,7 +406,7 @@ class Supervisor:
                         worker.suspect(),
                     )
                     worker.error = f"hung for {silent_s:.1f} s: {worker.suspect()}"
-                    os.kill(worker.process.pid, signal.SIGKILL)
+                    worker.process.kill()
                     await asyncio.sleep(_CHECK_S)
 
     def _keep(self, coroutine: Any) -> None:

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import subprocess
 
 import msgspec
 
 from ultrafast.agents.hosting.blocking import Blockage
 from ultrafast.agents.processes.control import Pipe
+from ultrafast.agents.processes.handles import WorkerProcess
 from ultrafast.agents.processes.recycling import own_bytes
 
 __all__ = ["Worker", "WorkerState"]
@@ -47,9 +47,8 @@ class Worker:
 
     def __init__(self, index: int) -> None:
         self.index = index
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: WorkerProcess | None = None
         self.pipe: Pipe | None = None
-        self.pidfd = -1
         self.slot: int | None = None
         self.ready: asyncio.Future[None] | None = None
         self.restarts = 0
@@ -85,7 +84,7 @@ class Worker:
         )
 
 
-def _cpus(process: subprocess.Popen[bytes] | None) -> list[int]:
+def _cpus(process: WorkerProcess | None) -> list[int]:
     try:
         return [] if process is None else sorted(os.sched_getaffinity(process.pid))
     except OSError:
