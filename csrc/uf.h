@@ -9,7 +9,7 @@
  *   uf_pool     blocks and who has them        uf_system  all of it
  *   uf_share    a payload for many receivers   uf_crc     checksums of what leaves
  *   uf_hold     values kept by views         uf_clock   room in a full store
- *   uf_declared what is said of namespaces
+ *   uf_declared what is said of namespaces     uf_deliver to an agent, wherever it lives
  *
  *   one region:
  *   0      64          4096
@@ -35,6 +35,7 @@
 #include "uf_table.h"
 #include "uf_clock.h"
 #include "uf_agents.h"
+#include "uf_deliver.h"
 #include "uf_hist.h"
 #include "uf_system.h"
 

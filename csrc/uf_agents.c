@@ -233,12 +233,14 @@ int uf_agent_move(struct uf_agents *agents, uint64_t id, uint32_t from, uint32_t
         if (to == UF_AGENT_WARM && type_of(word) >= agents->types_max) {
             return UF_CORRUPT; /* its hint would go to a ring that is none */
         }
-        bool keeps = to == UF_AGENT_BUILDING || to == UF_AGENT_STARTING;
+        uint32_t claimer = to == UF_AGENT_BUILDING || to == UF_AGENT_STARTING ? agents->me
+                           : to == UF_AGENT_ARRIVING ? claimer_of(word) /* whom it left */
+                                                     : UF_NOBODY;
         uint64_t moved = to == UF_AGENT_FREE
                              ? word_of(next_generation(word), 0, 0, UF_NOBODY, UF_AGENT_FREE, 0)
                              : word_of(generation_of(word), type_of(word), worker_of(word),
-                                       keeps ? agents->me : UF_NOBODY, to, priority_of(word));
-        /* A1 -> A2. Release: the record is written, or we are done with it. Failure relaxed: the
+                                       claimer, to, priority_of(word));
+        /* A1, A9 -> A2. Release: the record is written, or we are done with it. Failure relaxed: the
          * fresh word is judged anew. */
         if (atomic_compare_exchange_strong_explicit(&record->word, &word, moved,
                                                     memory_order_release, memory_order_relaxed)) {
@@ -248,6 +250,34 @@ int uf_agent_move(struct uf_agents *agents, uint64_t id, uint32_t from, uint32_t
             } else if (to == UF_AGENT_FREE) {
                 uf_bits_set(agents->free_bits, slot);
             }
+            return UF_OK;
+        }
+    }
+    return UF_BUSY;
+}
+
+int uf_agent_leave(struct uf_agents *agents, uint64_t id, uint32_t worker, uint32_t to)
+{
+    uint32_t slot = uf_agent_slot(id);
+    if (slot >= agents->count || worker > 0x3ff || to > 0x3ff || worker == to) {
+        return UF_INVALID;
+    }
+    struct uf_agent *record = &agents->record[slot];
+    uint64_t word = atomic_load_explicit(&record->word, memory_order_relaxed); /* CAS judges */
+    for (uint32_t tries = 0; tries < 64; tries++) {
+        if (generation_of(word) != id >> UF_AGENT_SLOT_BITS || state_of(word) == UF_AGENT_FREE) {
+            return UF_STALE;
+        }
+        if (state_of(word) != UF_AGENT_ACTIVE || worker_of(word) != worker) {
+            return UF_BUSY;
+        }
+        uint64_t left = word_of(generation_of(word), type_of(word), to, worker, UF_AGENT_MOVING,
+                                priority_of(word));
+        /* A8. seq_cst: stored before the crossings are looked at, X4 of uf_deliver.h; a release, and
+         * a sender on its way could be overlooked. Failure relaxed: judged anew. */
+        if (atomic_compare_exchange_strong_explicit(&record->word, &word, left,
+                                                    memory_order_seq_cst, memory_order_relaxed)) {
+            UF_STEP(A8);
             return UF_OK;
         }
     }
@@ -266,6 +296,8 @@ int uf_agent_at(const struct uf_agents *agents, uint32_t slot, struct uf_agent_i
     info->state = state_of(word);
     info->type = type_of(word);
     info->worker = worker_of(word);
+    bool moves = info->state == UF_AGENT_MOVING || info->state == UF_AGENT_ARRIVING;
+    info->left = moves ? claimer_of(word) : info->worker;
     info->priority = priority_of(word);
     info->depth = atomic_load_explicit(&record->depth, memory_order_relaxed); /* counts, all */
     info->limit = atomic_load_explicit(&record->limit, memory_order_relaxed);
@@ -287,6 +319,10 @@ int uf_agent_look(const struct uf_agents *agents, uint64_t id, struct uf_agent_i
     return info->id == id && info->state != UF_AGENT_FREE ? UF_OK : UF_STALE;
 }
 
+#define TAKING                                                                                     \
+    (1u << UF_AGENT_STARTING | 1u << UF_AGENT_ACTIVE | 1u << UF_AGENT_MOVING |                     \
+     1u << UF_AGENT_ARRIVING)
+
 int uf_agent_route(const struct uf_agents *agents, uint64_t id, uint32_t *worker)
 {
     uint32_t slot = uf_agent_slot(id);
@@ -294,10 +330,9 @@ int uf_agent_route(const struct uf_agents *agents, uint64_t id, uint32_t *worker
         return UF_STALE;
     }
     const struct uf_agent *record = &agents->record[slot];
-    uint64_t word = atomic_load_explicit(&record->word, memory_order_acquire); /* A2 */
-    uint32_t state = state_of(word);
-    if (generation_of(word) != id >> UF_AGENT_SLOT_BITS || state < UF_AGENT_STARTING ||
-        state > UF_AGENT_ACTIVE) {
+    /* A10. seq_cst: loaded after the crossing was said, X1 of uf_deliver.h; and A2 <- A1. */
+    uint64_t word = atomic_load_explicit(&record->word, memory_order_seq_cst);
+    if (generation_of(word) != id >> UF_AGENT_SLOT_BITS || (TAKING >> state_of(word) & 1) == 0) {
         return UF_STALE;
     }
     *worker = worker_of(word);

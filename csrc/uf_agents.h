@@ -7,10 +7,13 @@
  *
  *            FREE --new--> BUILDING --built--> WARM --claim: one CAS--> STARTING --> ACTIVE
  *            FREE --new--> STARTING (cold)            ACTIVE -> DRAINING -> STOPPED | FAILED -> FREE
+ *            ACTIVE --leave--> MOVING: `worker` is whose inbox messages go to, `claimer` the inbox of who
+ *            has the agent still -> ARRIVING: nobody has it, `worker` is to build it -> ACTIVE
  *            Every move that is allowed: uf_agent_may. Others are refused, whoever asks.
  *            FREE raises the generation: an old id is recognised, its messages are not misdelivered.
  * OWNERSHIP  Every move is one CAS on the word. BUILDING and STARTING carry the claimer's name; the
- *            worker that hosts the agent writes its counters, alone.
+ *            worker that hosts the agent writes its counters, alone. Only who has an agent makes it
+ *            MOVING and ARRIVING, only who is to have it makes it ACTIVE then.
  * THREADS    Any.
  * PROGRESS   claim: lock-free, a hint that lies is thrown away. new: one pass over a bitmap. Others:
  *            wait-free.
@@ -18,9 +21,14 @@
  *            has its object lets it go. Between WARM and its hint (A3), between a hint and its use (A2),
  *            or A7: recovery says that hints are missing, and the next claim that finds none gives
  *            them again. A namer of a type (A5): its row is lost, others take the next.
- *            A hosting worker: its records stay; its successor on the same inbox rebuilds them.
+ *            A hosting worker: its records stay; its successor on the same inbox rebuilds them: of
+ *            those in MOVING the successor of who is left, of those in ARRIVING that of who is to have
+ *            them, so that at every step of a change of workers exactly one does (A8, A9).
  * ORDER      A1 word CAS release -> A2 word acquire   priority, limit and times are written
  *            A5 row state release -> A6 acquire       the type's name is written
+ *            A8 word CAS seq_cst, A10 word seq_cst    with X1 and X4 of uf_deliver.h: a sender that
+ *            was not seen on its way sees where the agent goes
+ *            A9 word CAS release -> A2 acquire        what it kept is saved before another has it
  * ERRORS     STALE: another generation. NO_AGENT_SLOT. EMPTY: no warm agent, or, beside another
  *            claim, none that it has a hint at. BUSY: the agent is in
  *            another state than the move begins with; or, from type, another process names one at every
@@ -28,7 +36,7 @@
  *            move that is none. CORRUPT: a record's type is none, or as
  *            uf_ring.h.
  * PROOF      P1: `test_agents`, `explore_agents`, `steps_finds_hint_never_given_again`. P2: one
- *            claimer an agent, one id a life: `linear_finds_agent_claimed_without_comparing`,
+ *            host an agent at each step of its move, `explore_deliver`; one claimer an agent, one id a life: `linear_finds_agent_claimed_without_comparing`,
  *            `linear_finds_one_id_for_two_lives`. P5: holds no value. P8: `fuzz_agents`,
  *            `fuzz_finds_hint_at_an_agent_believed`.
  * SOURCE     Generations in ids: the slot-and-generation handles of entity stores; Orleans' virtual
@@ -54,15 +62,18 @@ enum uf_agent_state {
     UF_AGENT_DRAINING = 5,
     UF_AGENT_STOPPED = 6,
     UF_AGENT_FAILED = 7,
+    UF_AGENT_MOVING = 8,
+    UF_AGENT_ARRIVING = 9,
 };
-#define UF_AGENT_STATES 8u
+#define UF_AGENT_STATES 10u
 
 /* Whether an agent in one state may be moved to another. WARM from STARTING: a claim given back, whose
- * agent was never told of it. FREE from anywhere: the record is given back. new alone leaves FREE. */
+ * agent was never told of it. FREE from anywhere: the record is given back. new alone leaves FREE, leave
+ * alone leads to MOVING. */
 static inline bool uf_agent_may(uint32_t from, uint32_t to)
 {
 #define TO(state) (1u << UF_AGENT_##state)
-    static const uint8_t moves[UF_AGENT_STATES] = {
+    static const uint16_t moves[UF_AGENT_STATES] = {
         [UF_AGENT_FREE] = TO(BUILDING) | TO(STARTING),
         [UF_AGENT_BUILDING] = TO(WARM) | TO(FAILED) | TO(FREE),
         [UF_AGENT_WARM] = TO(STARTING) | TO(STOPPED) | TO(FREE),
@@ -71,6 +82,8 @@ static inline bool uf_agent_may(uint32_t from, uint32_t to)
         [UF_AGENT_DRAINING] = TO(STOPPED) | TO(FAILED) | TO(FREE),
         [UF_AGENT_STOPPED] = TO(FREE),
         [UF_AGENT_FAILED] = TO(FREE),
+        [UF_AGENT_MOVING] = TO(ARRIVING) | TO(STOPPED) | TO(FAILED) | TO(FREE),
+        [UF_AGENT_ARRIVING] = TO(ACTIVE) | TO(STOPPED) | TO(FAILED) | TO(FREE),
     };
 #undef TO
     return from < UF_AGENT_STATES && to < UF_AGENT_STATES && (moves[from] >> to & 1) != 0;
@@ -104,6 +117,7 @@ struct uf_agent_info {
     uint32_t limit;
     uint32_t failed;
     uint32_t restarts;
+    uint32_t left; /* the inbox of who has it (MOVING) or had it (ARRIVING); else as worker */
 };
 
 /* Private. */
@@ -147,11 +161,15 @@ UF_API int uf_agent_claim(struct uf_agents *agents, uint32_t type, uint32_t prio
 /* One move by one CAS. The claimer's name goes with every move but those to BUILDING, STARTING.
  * To WARM: gives the hint too. To FREE: raises the generation. */
 UF_API int uf_agent_move(struct uf_agents *agents, uint64_t id, uint32_t from, uint32_t to);
+/* A worker that has an ACTIVE agent gives it to another, by one CAS: MOVING. From then on senders go there;
+ * what they sent before is still to be handled here. BUSY: it is in another state, or another's. */
+UF_API int uf_agent_leave(struct uf_agents *agents, uint64_t id, uint32_t worker, uint32_t to);
 UF_API int uf_agent_look(const struct uf_agents *agents, uint64_t id, struct uf_agent_info *info);
 /* The record of a slot, whatever its generation and state; info->id is its present id. */
 UF_API int uf_agent_at(const struct uf_agents *agents, uint32_t slot, struct uf_agent_info *info);
 /* For senders: worker and mailbox room by one load or two. OK, STALE, or FULL (mailbox). An agent in
- * STARTING or ACTIVE takes messages; to one in DRAINING or later, and so to its id, it is STALE. */
+ * STARTING or ACTIVE takes messages, as one that changes its worker does; to one in DRAINING, STOPPED or
+ * FAILED, and so to its id, it is STALE. */
 UF_API int uf_agent_route(const struct uf_agents *agents, uint64_t id, uint32_t *worker);
 /* The hosting worker's counters. */
 UF_API void uf_agent_handled(struct uf_agents *agents, uint32_t slot, bool failed, uint64_t now_ns);

@@ -84,6 +84,9 @@ int uf_owner_join(struct uf_self *self, uint32_t role, uint64_t pid, uint64_t wa
         atomic_store_explicit(&owner->heartbeat_ns, 0, memory_order_relaxed);
         atomic_store_explicit(&owner->pid, pid, memory_order_relaxed);
         atomic_store_explicit(&owner->started_ns, wall_ns, memory_order_relaxed);
+        /* Even, and none that the slot's last process had: who waits for that one need not any more. */
+        uint64_t crossing = atomic_load_explicit(&owner->crossing, memory_order_relaxed);
+        atomic_store_explicit(&owner->crossing, (crossing | 1) + 1, memory_order_relaxed);
         uint64_t live = pack(incarnation_of(state) + 1, role, 0, UF_PHASE_LIVE);
         /* O1 -> O2. Release: whoever reads LIVE reads this incarnation's fields. The lock makes
          * us the only writer, so a store is enough. */

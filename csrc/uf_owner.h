@@ -40,8 +40,10 @@ struct uf_owner {
     _Atomic uint64_t heartbeat_ns; /* its process alone: CLOCK_MONOTONIC of its last sign       */
     _Atomic uint64_t pid;          /* its process alone, for messages only; never for liveness  */
     _Atomic uint64_t started_ns;   /* its process alone: wall clock, for people                 */
+    alignas(UF_LINE) _Atomic uint64_t crossing; /* its process alone, at every send: uf_deliver.h */
 };
 _Static_assert(sizeof(struct uf_owner) == UF_PAIR, "slots do not share lines");
+_Static_assert(offsetof(struct uf_owner, crossing) == UF_LINE, "written at every send: a line apart");
 
 /* Private to the attachment. */
 struct uf_self {

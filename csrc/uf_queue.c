@@ -429,3 +429,29 @@ _Atomic uint32_t *uf_queue_bell(struct uf_queues *queues, uint32_t index)
 {
     return index < queues->count ? &queues->record[index].bell : NULL;
 }
+
+int uf_queue_ends(struct uf_queues *queues, uint32_t index, uint64_t ends[UF_LANES])
+{
+    if (index >= queues->count) {
+        return UF_INVALID;
+    }
+    for (uint32_t lane = 0; lane < UF_LANES; lane++) {
+        struct uf_ring ring = ring_of(queues, index, lane);
+        ends[lane] = uf_ring_end(&ring);
+    }
+    return UF_OK;
+}
+
+bool uf_queue_is_past(struct uf_queues *queues, uint32_t index, const uint64_t ends[UF_LANES])
+{
+    if (index >= queues->count || uf_queue_has_orphans(queues, index)) {
+        return false;
+    }
+    for (uint32_t lane = 0; lane < UF_LANES; lane++) {
+        struct uf_ring ring = ring_of(queues, index, lane);
+        if (uf_ring_advance_from(&ring, 0, ends[lane]) < ends[lane]) {
+            return false;
+        }
+    }
+    return true;
+}

@@ -156,6 +156,11 @@ UF_API bool uf_queue_is_empty(struct uf_queues *queues, uint32_t index);
 UF_API uint32_t uf_queue_length(struct uf_queues *queues, uint32_t index, uint32_t lane);
 UF_API struct uf_ring uf_queue_lane(const struct uf_queues *queues, uint32_t index, uint32_t lane);
 UF_API bool uf_queue_has_orphans(const struct uf_queues *queues, uint32_t index);
+/* Where each lane ends now: all that was sent before this call stands before it. */
+UF_API int uf_queue_ends(struct uf_queues *queues, uint32_t index, uint64_t ends[UF_LANES]);
+/* Whether all that stood before `ends` has been taken, and no dead receiver's messages wait. */
+UF_API bool uf_queue_is_past(struct uf_queues *queues, uint32_t index,
+                             const uint64_t ends[UF_LANES]);
 UF_API _Atomic uint32_t *uf_queue_bell(struct uf_queues *queues, uint32_t index);
 
 struct uf_queue_recovery {

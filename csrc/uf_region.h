@@ -35,7 +35,7 @@
 #include "uf_step.h"
 
 #define UF_MAGIC 0x5453414652544c55ull /* "ULTRFAST", little endian */
-#define UF_LAYOUT_VERSION 4u
+#define UF_LAYOUT_VERSION 5u
 #define UF_AREAS_MAX 14u
 
 enum uf_area_kind {

@@ -291,6 +291,21 @@ bool uf_ring_is_empty(struct uf_ring *ring)
     return false; /* others work on it as we look: the caller had better look again */
 }
 
+uint64_t uf_ring_end(const struct uf_ring *ring)
+{
+    /* Acquire, both: as in push. */
+    uint64_t tail = atomic_load_explicit(&ring->shared->tail, memory_order_acquire);
+    for (uint32_t seen = 0; seen < 4 * ring->capacity; seen++) {
+        uint64_t word = atomic_load_explicit(slot_of(ring, tail), memory_order_acquire);
+        int64_t ahead = laps_ahead(uf_slot_version(word), lap_of(ring, tail));
+        if (ahead < 0 || (ahead == 0 && uf_slot_handle(word) == UF_HANDLE_NONE)) {
+            break;
+        }
+        tail = past_filled(ring, tail, ahead);
+    }
+    return tail;
+}
+
 uint32_t uf_ring_length(struct uf_ring *ring)
 {
     struct uf_ring_head *shared = ring->shared;
@@ -305,15 +320,7 @@ uint32_t uf_ring_length(struct uf_ring *ring)
         }
         head = past_cleared(ring, head, ahead);
     }
-    uint64_t tail = atomic_load_explicit(&shared->tail, memory_order_acquire);
-    for (uint32_t seen = 0; seen < 4 * ring->capacity; seen++) {
-        uint64_t word = atomic_load_explicit(slot_of(ring, tail), memory_order_acquire);
-        int64_t ahead = laps_ahead(uf_slot_version(word), lap_of(ring, tail));
-        if (ahead < 0 || (ahead == 0 && uf_slot_handle(word) == UF_HANDLE_NONE)) {
-            break;
-        }
-        tail = past_filled(ring, tail, ahead);
-    }
+    uint64_t tail = uf_ring_end(ring);
     uint64_t length = tail > head ? tail - head : 0;
     return length > ring->capacity ? ring->capacity : (uint32_t)length;
 }

@@ -156,6 +156,9 @@ static inline bool uf_ring_is_bare(const struct uf_ring *ring, uint64_t from)
 }
 /* True when a claim would have answered EMPTY. seq_cst, for the bell. */
 UF_API bool uf_ring_is_empty(struct uf_ring *ring);
+/* The first position that is not filled: every push that came to its end before this call filled one
+ * before it. */
+UF_API uint64_t uf_ring_end(const struct uf_ring *ring);
 /* Handles in it, claimed ones too: between two moments' truths, and 0 when it rests empty. */
 UF_API uint32_t uf_ring_length(struct uf_ring *ring);
 
