@@ -238,8 +238,8 @@ int uf_agent_move(struct uf_agents *agents, uint64_t id, uint32_t from, uint32_t
                                                      : UF_NOBODY;
         uint64_t moved = to == UF_AGENT_FREE
                              ? word_of(next_generation(word), 0, 0, UF_NOBODY, UF_AGENT_FREE, 0)
-                             : word_of(generation_of(word), type_of(word), worker_of(word),
-                                       claimer, to, priority_of(word));
+                             : word_of(generation_of(word), type_of(word), worker_of(word), claimer,
+                                       to, priority_of(word));
         /* A1, A9 -> A2. Release: the record is written, or we are done with it. Failure relaxed: the
          * fresh word is judged anew. */
         if (atomic_compare_exchange_strong_explicit(&record->word, &word, moved,

@@ -1,6 +1,6 @@
 #include "uf_deliver.h"
 
-int uf_deliver(const struct uf_agents *agents, struct uf_queues *queues, _Atomic uint64_t *crossing,
+int uf_deliver(const struct uf_self *self, const struct uf_agents *agents, struct uf_queues *queues,
                const uint64_t *ids, uint32_t lane, const uint32_t *handles, uint32_t count,
                uint32_t *worker, uint32_t *together, uint32_t *bell)
 {
@@ -8,9 +8,13 @@ int uf_deliver(const struct uf_agents *agents, struct uf_queues *queues, _Atomic
     uint32_t run = 0;
     *worker = 0;
     *together = 0;
-    if (most == 0) {
+    if (UF_UNLIKELY(most == 0)) {
         return UF_INVALID;
     }
+    if (UF_UNLIKELY(self->slot >= self->count)) {
+        return UF_READ_ONLY;
+    }
+    _Atomic uint64_t *crossing = &self->owner[self->slot].crossing;
     uint64_t on_way = atomic_load_explicit(crossing, memory_order_relaxed) | 1; /* ours alone */
     /* X1. seq_cst: stored before the record is loaded (A10). Weaker, who moves the agent could read
      * that nobody is on the way, while we read that it is where it was. */

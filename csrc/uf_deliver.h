@@ -28,7 +28,7 @@
  * ORDER      X1 crossing seq_cst, A10 word seq_cst; A8 word seq_cst, X4 crossing seq_cst: either the
  *            sender reads where the agent goes, or W1 sees it on its way
  *            X3 crossing release -> X4, X5 acquire       its push is seen when W1 looks where its lanes end
- * ERRORS     STALE: the agent takes no messages (any more). As uf_queue_send.
+ * ERRORS     STALE: the agent takes no messages (any more). READ_ONLY: we have no slot. As uf_queue_send.
  * PROOF      P1: `explore_deliver`, a sender's death at each step. P2: `explore_deliver`, `test_deliver`:
  *            nothing lost, nothing overtaken. P5: holds no value. P8: `test_flips`.
  * SOURCE     Grace periods: Desnoyers, McKenney, Stern, Dagenais & Walpole 2012, who count in the
@@ -45,11 +45,11 @@
 
 /* Send blocks that are ours to agents, block i to ids[i], up to the first that lives elsewhere than ids[0].
  * The number sent, as uf_queue_send; STALE: ids[0] takes no messages. `*worker`: whose inbox it was;
- * `*together`: how many of the agents live there, from the first on, so many were tried. `crossing`: ours. */
-UF_API int uf_deliver(const struct uf_agents *agents, struct uf_queues *queues,
-                      _Atomic uint64_t *crossing, const uint64_t *ids, uint32_t lane,
-                      const uint32_t *handles, uint32_t count, uint32_t *worker,
-                      uint32_t *together, uint32_t *bell);
+ * `*together`: how many of the agents live there, from the first on, so many were tried. */
+UF_API int uf_deliver(const struct uf_self *self, const struct uf_agents *agents,
+                      struct uf_queues *queues, const uint64_t *ids, uint32_t lane,
+                      const uint32_t *handles, uint32_t count, uint32_t *worker, uint32_t *together,
+                      uint32_t *bell);
 
 /* What a worker waits for before the agents that left it can begin elsewhere; its own memory. */
 struct uf_departure {

@@ -43,7 +43,8 @@ struct uf_owner {
     alignas(UF_LINE) _Atomic uint64_t crossing; /* its process alone, at every send: uf_deliver.h */
 };
 _Static_assert(sizeof(struct uf_owner) == UF_PAIR, "slots do not share lines");
-_Static_assert(offsetof(struct uf_owner, crossing) == UF_LINE, "written at every send: a line apart");
+_Static_assert(offsetof(struct uf_owner, crossing) == UF_LINE,
+               "written at every send: a line apart");
 
 /* Private to the attachment. */
 struct uf_self {

@@ -67,7 +67,6 @@ static void *sends(void *argument)
     uint64_t next[AGENTS] = {0};
     uint64_t left = each_sends;
     attach(part);
-    _Atomic uint64_t *crossing = &system->self.owner[system->self.slot].crossing;
     while (left > 0) {
         uint64_t ids[BATCH];
         uint32_t handles[BATCH];
@@ -87,7 +86,7 @@ static void *sends(void *argument)
             uint32_t worker;
             uint32_t together;
             uint32_t bell;
-            int sent = uf_deliver(&system->agents, &system->queues, crossing, &ids[at], 2,
+            int sent = uf_deliver(&system->self, &system->agents, &system->queues, &ids[at], 2,
                                   &handles[at], count - at, &worker, &together, &bell);
             if (sent > 0) {
                 CHECK((uint32_t)sent <= together);
@@ -190,22 +189,19 @@ static void *hosts(void *argument)
                 uf_departure_look(&system->self, &system->queues, part->index, &host->departure[a],
                                   true, &on_way) == UF_OK) {
                 host->leaving[a] = host->mine[a] = false;
-                CHECK_EQ(
-                    uf_agent_move(&system->agents, id[a], UF_AGENT_MOVING, UF_AGENT_ARRIVING),
-                    UF_OK);
+                CHECK_EQ(uf_agent_move(&system->agents, id[a], UF_AGENT_MOVING, UF_AGENT_ARRIVING),
+                         UF_OK);
                 atomic_fetch_add(&moves, 1);
             } else if (host->mine[a] && !host->leaving[a] && !over && next_random(&dice) % 8 == 0) {
                 uint32_t to = (part->index + 1 + (uint32_t)(next_random(&dice) % (WORKERS - 1)));
-                CHECK_EQ(
-                    uf_agent_leave(&system->agents, id[a], part->index, to % WORKERS),
-                    UF_OK);
+                CHECK_EQ(uf_agent_leave(&system->agents, id[a], part->index, to % WORKERS), UF_OK);
                 uf_departure_begin(&system->self, &host->departure[a]);
                 host->leaving[a] = true;
             }
             over &= !host->leaving[a];
         }
-        over &= got <= 0 && host->held_count == 0 &&
-                uf_queue_is_empty(&system->queues, part->index);
+        over &=
+            got <= 0 && host->held_count == 0 && uf_queue_is_empty(&system->queues, part->index);
         sched_yield();
     }
     uf_system_close(system);
@@ -256,21 +252,21 @@ static void a_call_stops_where_another_lives(struct uf_system *system)
     for (uint32_t i = 0; i < 4; i++) {
         CHECK_EQ(uf_pool_take(&system->messages, 24, &handles[i]), UF_OK);
     }
-    CHECK_EQ(uf_deliver(&system->agents, &system->queues, crossing, wanted, 0, handles, 4, &worker,
-                        &together, &bell),
+    CHECK_EQ(uf_deliver(&system->self, &system->agents, &system->queues, wanted, 0, handles, 4,
+                        &worker, &together, &bell),
              2);
     CHECK_EQ(worker, 0);
     CHECK_EQ(together, 2);
     CHECK_EQ(atomic_load(crossing), before + 2);
     CHECK_EQ(uf_queue_length(&system->queues, 0, 0), 2);
     const uint64_t ended = uf_agent_id(77, 0);
-    CHECK_EQ(uf_deliver(&system->agents, &system->queues, crossing, &ended, 0, &handles[2], 1,
+    CHECK_EQ(uf_deliver(&system->self, &system->agents, &system->queues, &ended, 0, &handles[2], 1,
                         &worker, &together, &bell),
              UF_STALE);
     CHECK_EQ(together, 0);
     CHECK_EQ(atomic_load(crossing) % 2, 0);
-    CHECK_EQ(uf_deliver(&system->agents, &system->queues, crossing, wanted, 0, handles, 0, &worker,
-                        &together, &bell),
+    CHECK_EQ(uf_deliver(&system->self, &system->agents, &system->queues, wanted, 0, handles, 0,
+                        &worker, &together, &bell),
              UF_INVALID);
     CHECK_EQ(uf_queue_take(&system->queues, &receiver, handles, 2), 2);
     for (uint32_t i = 0; i < 4; i++) {
@@ -302,9 +298,8 @@ static void who_is_on_its_way_is_waited_for(struct uf_system *system)
         } else if (ways == 2) {
             uf_system_abandon(&other.system);
         }
-        CHECK_EQ(
-            uf_departure_look(&system->self, &system->queues, 1, &departure, patient, &on_way),
-            UF_OK);
+        CHECK_EQ(uf_departure_look(&system->self, &system->queues, 1, &departure, patient, &on_way),
+                 UF_OK);
         CHECK_EQ(on_way, patient ? 0 : 1);
     }
     explored("ways that a wait for who is on its way ends", 3);
@@ -320,9 +315,9 @@ int main(void)
     uf_step_hook = yield_at_marks;
     each_sends = 30000 / SLOWER;
     arena_names(&arena);
-    CHECK_EQ(uf_system_create(&mine, &sizes, arena.temp_path, arena.path, 42, 5, 1, "", 0,
-                              &free_bytes),
-             UF_OK);
+    CHECK_EQ(
+        uf_system_create(&mine, &sizes, arena.temp_path, arena.path, 42, 5, 1, "", 0, &free_bytes),
+        UF_OK);
     CHECK_EQ(uf_agents_type(&mine.agents, "coder", true, &type), UF_OK);
     for (uint32_t i = 0; i < WORKERS; i++) {
         char name[16];

@@ -12,16 +12,19 @@ from ultrafast import errors
 from ultrafast.core import AgentInfo, Agents, Region, now_ns
 from ultrafast.core._agents import (
     ACTIVE,
+    ARRIVING,
     BUILDING,
     DRAINING,
     FAILED,
     FREE,
     MOVES,
+    MOVING,
     NO_LIMIT,
     SLOT_BITS,
     STARTING,
     STATES,
     STOPPED,
+    TAKING,
     WARM,
 )
 from ultrafast.core._status import BUSY, FULL, OK, STALE
@@ -46,6 +49,7 @@ class AgentMachine(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.model: dict[int, tuple[int, int, int]] = {}
         self.gone: list[int] = []
+        self.left: dict[int, int] = {}
 
     @initialize()
     def open(self) -> None:
@@ -64,7 +68,7 @@ class AgentMachine(RuleBasedStateMachine):
         assert id not in self.model and id not in self.gone
         self.model[id] = (type, worker, state)
 
-    @rule(data=st.data(), old=st.integers(1, 7), new=st.integers(0, 7))
+    @rule(data=st.data(), old=st.integers(1, 9), new=st.integers(0, 9))
     def move(self, data: st.DataObject, old: int, new: int) -> None:
         if not self.model:
             return
@@ -81,6 +85,22 @@ class AgentMachine(RuleBasedStateMachine):
             self.gone.append(id)
         elif status == OK:
             self.model[id] = (type, worker, new)
+
+    @rule(data=st.data(), by=st.integers(0, 9), to=st.integers(0, 9))
+    def leave(self, data: st.DataObject, by: int, to: int) -> None:
+        if not self.model:
+            return
+        id = data.draw(st.sampled_from(sorted(self.model)))
+        type, worker, state = self.model[id]
+        if by == to:
+            with pytest.raises(errors.InvalidArgument, match=f"from worker {by} to {to}"):
+                self.agents.leave(id, by, to)
+            return
+        status = self.agents.leave(id, by, to)
+        assert status == (OK if (worker, state) == (by, ACTIVE) else BUSY)
+        if status == OK:
+            self.model[id] = (type, to, MOVING)
+            self.left[id] = by
 
     @rule(type=st.integers(0, 1))
     def claim(self, type: int) -> None:
@@ -103,6 +123,7 @@ class AgentMachine(RuleBasedStateMachine):
             assert self.agents.look(id) is None
             assert self.agents.route(id) == STALE
             assert self.agents.move(id, ACTIVE, FREE) == STALE
+            assert self.agents.leave(id, 1, 2) == STALE
         for id, (type, worker, state) in self.model.items():
             info = self.agents.look(id)
             assert info is not None
@@ -112,12 +133,14 @@ class AgentMachine(RuleBasedStateMachine):
                 worker,
                 state,
             )
-            routed = state in (STARTING, ACTIVE, DRAINING)
+            moves = state in (MOVING, ARRIVING)
+            assert info.left == (self.left[id] if moves else worker)
+            routed = state in TAKING or state == DRAINING
             if state != DRAINING:  # whether a draining one takes messages is the core's choice
                 assert self.agents.route(id) == (worker if routed else STALE)
         tally = self.agents.tally()
         for type, number in enumerate(self.types):
-            for state in range(1, 8):
+            for state in range(1, 10):
                 wanted = sum(each[0] == type and each[2] == state for each in self.model.values())
                 assert tally[number, state] == wanted
         assert self.agents.count() == len(self.model)
@@ -161,9 +184,10 @@ def test_a_record(agents: Agents) -> None:
         touched_ns=0,
         spawned_ns=1000,
         parent=42,
+        left=7,
     )
     assert agents.at(id & ((1 << SLOT_BITS) - 1)) == agents.look(id)
-    assert STATES[BUILDING] == "building" and len(STATES) == 8
+    assert STATES[BUILDING] == "building" and len(STATES) == 10
     with pytest.raises(errors.InvalidArgument, match="record 64 of 64"):
         agents.at(64)
 
@@ -245,7 +269,7 @@ def test_restarts_are_counted_in_a_period(agents: Agents) -> None:
 def test_tally_of_one_worker(agents: Agents) -> None:
     ids = [active(agents, worker) for worker in (1, 1, 2)]
     assert agents.move(ids[1], ACTIVE, FAILED) == OK
-    assert agents.tally(1)[0].tolist() == [0, 0, 0, 0, 1, 0, 0, 1]
-    assert agents.tally(2)[0].tolist() == [0, 0, 0, 0, 1, 0, 0, 0]
+    assert agents.tally(1)[0].tolist() == [0, 0, 0, 0, 1, 0, 0, 1, 0, 0]
+    assert agents.tally(2)[0].tolist() == [0, 0, 0, 0, 1, 0, 0, 0, 0, 0]
     assert agents.tally(3).sum() == 0
-    assert agents.tally().shape == (SMALL.types, 8) and agents.count() == 3
+    assert agents.tally().shape == (SMALL.types, 10) and agents.count() == 3

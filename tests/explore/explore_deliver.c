@@ -92,8 +92,8 @@ static void send_number(uint32_t number)
     uint32_t together;
     uint32_t bell;
     CHECK_EQ(number_take(&seat[me], me << 8 | number, 0, &handle), UF_OK);
-    CHECK_EQ(uf_deliver(&agents[me], &seat[me].queues, &self[me].owner[me].crossing, &agent, 0,
-                        &handle, 1, &worker, &together, &bell),
+    CHECK_EQ(uf_deliver(&self[me], &agents[me], &seat[me].queues, &agent, 0, &handle, 1, &worker,
+                        &together, &bell),
              1);
     CHECK_EQ(together, 1);
     sent[me] = number;
@@ -125,8 +125,8 @@ static void send_both(void)
     }
     explore_settled(9, 0, 0);
     for (uint32_t at = 0; at < 2; at += together) {
-        CHECK(uf_deliver(&agents[me], &seat[me].queues, &self[me].owner[me].crossing, &ids[at], 0,
-                         &handles[at], 2 - at, &worker, &together, &bell) >= 1);
+        CHECK(uf_deliver(&self[me], &agents[me], &seat[me].queues, &ids[at], 0, &handles[at],
+                         2 - at, &worker, &together, &bell) >= 1);
         sent[me] = at + together;
         explore_settled(10 + sent[me], worker, 0);
     }
@@ -180,9 +180,8 @@ static void finish(void)
         CHECK_EQ(info.left, 0);
         handle_all(&seat[OUTSIDER], 0);
         if (info.state == UF_AGENT_MOVING) {
-            CHECK_EQ(
-                uf_agent_move(&agents[OUTSIDER], agent, UF_AGENT_MOVING, UF_AGENT_ARRIVING),
-                UF_OK);
+            CHECK_EQ(uf_agent_move(&agents[OUTSIDER], agent, UF_AGENT_MOVING, UF_AGENT_ARRIVING),
+                     UF_OK);
         }
     }
     uint32_t first = handled_count;

@@ -13,7 +13,7 @@ from typing import Any, Final
 import msgspec
 
 from ultrafast.core import Agents, Table
-from ultrafast.core._agents import ACTIVE, STARTING
+from ultrafast.core._agents import TAKING
 from ultrafast.core._status import BUSY, EXISTS, MISSING, OK
 from ultrafast.errors import AgentGone, Contended, InvalidArgument, NameTaken, StoreFull
 
@@ -68,7 +68,7 @@ class Cards:
     def lives(self, agent_id: int) -> bool:
         """Whether an agent takes messages."""
         info = self._agents.look(agent_id)
-        return info is not None and info.state in (STARTING, ACTIVE)
+        return info is not None and info.state in TAKING
 
     # --- cards
 

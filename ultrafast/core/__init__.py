@@ -9,10 +9,10 @@ receiving, `_message` what was received, `_items` both for a queue alone; `_plai
 messages; `_loan` writing a payload in place, `_share` one payload for many; `_table` the store's
 table, `_changes` what changed in it, `_store` its shortest calls, `_entries` what they share;
 `_agents` agent records, `_sender` sending to agents, `_delivery` handing them what comes,
-`_requests` who waits for which answer, `_asking` requests from the call to the answer;
-`_metrics` counters and histograms; `_status` statuses and their exceptions; `sizes` what a region
-is made of; `answers` the named tuples that the doors answer with; `advice` what to do when the
-operating system refuses.
+`_departure` what a move waits for, `_requests` who waits for which answer, `_asking` requests from
+the call to the answer; `_metrics` counters and histograms; `_status` statuses and their exceptions;
+`sizes` what a region is made of; `answers` the named tuples that the doors answer with; `advice`
+what to do when the operating system refuses.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ultrafast.core._agents import Agents
 from ultrafast.core._changes import Changes, restore
 from ultrafast.core._declared import Declared
 from ultrafast.core._delivery import Handover, Incoming, Seat
+from ultrafast.core._departure import Departure
 from ultrafast.core._loan import Loan
 from ultrafast.core._message import Message
 from ultrafast.core._metrics import Metrics, bucket_upper
@@ -40,6 +41,7 @@ __all__ = [
     "BlockCount",
     "Changes",
     "Declared",
+    "Departure",
     "Entry",
     "Handover",
     "Held",

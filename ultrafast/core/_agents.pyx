@@ -28,7 +28,12 @@ ACTIVE = _c.UF_AGENT_ACTIVE
 DRAINING = _c.UF_AGENT_DRAINING
 STOPPED = _c.UF_AGENT_STOPPED
 FAILED = _c.UF_AGENT_FAILED
-STATES = ("free", "building", "warm", "starting", "active", "draining", "stopped", "failed")
+MOVING = _c.UF_AGENT_MOVING
+ARRIVING = _c.UF_AGENT_ARRIVING
+STATES = ("free", "building", "warm", "starting", "active", "draining", "stopped", "failed",
+          "moving", "arriving")
+# Those that take messages.
+TAKING = frozenset((STARTING, ACTIVE, MOVING, ARRIVING))
 MOVES = frozenset(
     (old, new) for old in range(len(STATES)) for new in range(len(STATES))
     if _c.uf_agent_may(old, new)
@@ -49,6 +54,7 @@ cdef object info_of(const _c.uf_agent_info *info):
     return tuple.__new__(AgentInfo, (
         info.id, info.state, info.type, info.worker, info.priority, info.depth, info.limit,
         info.handled, info.failed, info.restarts, info.touched_ns, info.spawned_ns, info.parent,
+        info.left,
     ))
 
 
@@ -213,6 +219,20 @@ cdef class Agents:
             check(status, f"agent {id:#x} from {name_of_state(old)} to {name_of_state(new)}")
         return status
 
+    def leave(self, uint64_t id, uint32_t worker, uint32_t to):
+        """Give an active agent of a worker to another, which is where messages go from then on.
+
+        Returns
+        -------
+        int
+            `OK`: it is MOVING; `STALE`: it is gone; `BUSY`: it was in another state, or another's.
+        """
+        can_write(self.region)
+        cdef int status = _c.uf_agent_leave(self._agents, id, worker, to)
+        if status != _c.UF_OK and status != _c.UF_STALE and status != _c.UF_BUSY:
+            check(status, f"agent {id:#x} from worker {worker} to {to}")
+        return status
+
     def look(self, uint64_t id):
         """The `AgentInfo` of an id, or None when the agent is gone."""
         cdef _c.uf_agent_info info
@@ -238,14 +258,17 @@ cdef class Agents:
         return <int>worker if status == _c.UF_OK else status
 
     def living(self):
-        """Ids of the agents that are starting or active, as an array. Cost: a pass over the records."""
+        """Ids of the agents that take messages, as an array. Cost: a pass over the records."""
         cdef array.array ids = array.clone(IDS, 0, False)
         cdef _c.uf_agent_info info
         cdef uint32_t slot
+        cdef uint32_t worker
+        cdef int status
         can_read(self.region)
         for slot in range(self._agents.count):
             _c.uf_agent_at(self._agents, slot, &info)
-            if info.state == _c.UF_AGENT_STARTING or info.state == _c.UF_AGENT_ACTIVE:
+            status = _c.uf_agent_route(self._agents, info.id, &worker)
+            if status == _c.UF_OK or status == _c.UF_FULL:
                 ids.append(info.id)
         return ids
 
@@ -300,7 +323,7 @@ cdef class Agents:
 
         Returns
         -------
-        ndarray of uint32, shape (types, 8)
+        ndarray of uint32, shape (types, 10)
             A row for each type, a column for each state; free records are not counted.
         """
         import numpy

@@ -119,10 +119,13 @@ cdef class Asker:
             number, now + (<uint64_t>limit if limit > 0 else 0)
         )
         try:
-            if self._sender._push(worker, lane, &handle, 1, payload, None, 0) != 1:
+            if not self._sender._push(receiver, lane, handle, payload, &worker):
                 self._requests.forget(number)
                 return None
             _c.uf_counter_add(self._sender._metrics, self._sender._sent, 1)
+        except BaseException:  # raised again: it ended meanwhile, or its queue is damaged
+            self._requests.forget(number)
+            raise
         finally:
             if mine:
                 if self._handover.running:

@@ -265,7 +265,8 @@ cdef extern from "uf.h" nogil:
     # uf_agents.h
     enum:
         UF_AGENT_FREE, UF_AGENT_BUILDING, UF_AGENT_WARM, UF_AGENT_STARTING, UF_AGENT_ACTIVE
-        UF_AGENT_DRAINING, UF_AGENT_STOPPED, UF_AGENT_FAILED, UF_AGENT_STATES
+        UF_AGENT_DRAINING, UF_AGENT_STOPPED, UF_AGENT_FAILED, UF_AGENT_MOVING, UF_AGENT_ARRIVING
+        UF_AGENT_STATES
         UF_AGENT_SLOT_BITS, UF_TYPES_MAX, UF_TYPE_NAME_BYTES, UF_EVERY_WORKER
     struct uf_agent_info:
         uint64_t id
@@ -281,6 +282,7 @@ cdef extern from "uf.h" nogil:
         uint32_t limit
         uint32_t failed
         uint32_t restarts
+        uint32_t left
     struct uf_agents:
         uint32_t count
         uint32_t types_max
@@ -292,6 +294,7 @@ cdef extern from "uf.h" nogil:
     int uf_agent_claim(uf_agents *agents, uint32_t type, uint32_t priority, uint64_t parent,
                        uint64_t now_ns, uint64_t *id, uint32_t *worker)
     int uf_agent_move(uf_agents *agents, uint64_t id, uint32_t old, uint32_t new)
+    int uf_agent_leave(uf_agents *agents, uint64_t id, uint32_t worker, uint32_t to)
     int uf_agent_look(const uf_agents *agents, uint64_t id, uf_agent_info *info)
     int uf_agent_at(const uf_agents *agents, uint32_t slot, uf_agent_info *info)
     int uf_agent_route(const uf_agents *agents, uint64_t id, uint32_t *worker)
@@ -306,6 +309,18 @@ cdef extern from "uf.h" nogil:
         uint32_t freed
         uint32_t stopped
         uint32_t hinted
+
+    # uf_deliver.h
+    enum:
+        UF_DELIVER_MAX
+    struct uf_departure:
+        uint64_t *seen
+    int uf_deliver(const uf_self *self, const uf_agents *agents, uf_queues *queues,
+                   const uint64_t *ids, uint32_t lane, const uint32_t *handles, uint32_t count,
+                   uint32_t *worker, uint32_t *together, uint32_t *bell)
+    void uf_departure_begin(const uf_self *self, uf_departure *departure)
+    int uf_departure_look(const uf_self *self, uf_queues *queues, uint32_t index,
+                          uf_departure *departure, bint patient, uint32_t *on_way)
 
     # uf_hist.h
     enum:

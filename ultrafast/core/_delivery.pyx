@@ -261,6 +261,14 @@ cdef class Handover:
         """Messages of the batch that are not handed out yet; they are this process's."""
         return len(self._batch) - self._at
 
+    def has_for(self, ids not None):
+        """Whether a message that is not handed out yet is for one of these receivers."""
+        cdef Py_ssize_t at
+        for at in range(self._at, len(self._batch)):
+            if (<Message?>self._batch[at]).receiver in ids:
+                return True
+        return False
+
     def call_roll(self, const uint64_t[::1] ids not None):
         """Have those who sit here, and are free, give a sign of life.
 

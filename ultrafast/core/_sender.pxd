@@ -34,9 +34,10 @@ cdef class Sender:
     cdef int _fill(self, object payload, uint8_t codec, uint32_t lane, uint64_t sender,
                    uint64_t receiver, uint64_t sent_ns, uint32_t extra,
                    bytes trace, uint32_t *handle) except? -1
-    cdef Py_ssize_t _push(self, uint32_t worker, uint32_t lane, uint32_t *handles,
-                          uint32_t count, object payload, list ready,
-                          Py_ssize_t begin) except? -1
+    cdef bint _push(self, uint64_t receiver, uint32_t lane, uint32_t handle, object payload,
+                    uint32_t *worker) except -1
+    cdef bint _push_run(self, const uint64_t *ids, uint32_t lane, const uint32_t *handles,
+                        uint32_t count, list ready, Py_ssize_t begin, list answers) except -1
 
 cdef class Outlet:
     cdef Sender _sender

@@ -30,6 +30,10 @@ cdef enum:
     NOWHERE = 0xFFFFFFFF
 
 
+cdef object gone(uint64_t receiver):
+    return errors.AgentGone(f"there is no agent {receiver:#x}: it stopped, failed or never was")
+
+
 @cython.final
 cdef class Sender:
     """Sends messages to agents.
@@ -111,7 +115,7 @@ cdef class Sender:
             status = self._fill(body, codec, lane, sender, receiver,
                                 sent_ns if sent_ns != 0 else monotonic_ns(), extra,
                                 self._traced(), &handle)
-        if status == _c.UF_OK and self._push(worker, lane, &handle, 1, body, None, 0) == 1:
+        if status == _c.UF_OK and self._push(receiver, lane, handle, body, &worker):
             _c.uf_counter_add(self._metrics, self._sent, 1)
             return True
         _c.uf_counter_add(self._metrics, self._sent, 1)
@@ -139,9 +143,10 @@ cdef class Sender:
             And what `encode` raises, for any of them: then none was sent or counted.
         """
         cdef uint32_t lane = self._lane(priority)
-        cdef Py_ssize_t count, at, each, accepted, most
+        cdef Py_ssize_t count, at, most
         cdef Py_ssize_t begin = 0
         cdef uint32_t handles[RUN]
+        cdef uint64_t ids[RUN]
         cdef uint32_t filled = 0
         cdef uint32_t full = 0
         cdef uint32_t current = NOWHERE
@@ -184,10 +189,7 @@ cdef class Sender:
             for at in range(count + 1):
                 if filled != 0 and (workers[at] != current or filled == RUN):
                     full, filled = filled, 0  # whatever comes of it, they are no longer held here
-                    accepted = self._push(current, lane, handles, full, None, ready, begin)
-                    for each in range(begin, begin + accepted):
-                        answers[each] = True
-                    if accepted < full:
+                    if not self._push_run(ids, lane, handles, full, ready, begin, answers):
                         refusing.add(current)
                 if at == count or workers[at] == NOWHERE or workers[at] in refusing:
                     continue
@@ -196,6 +198,7 @@ cdef class Sender:
                 body, codec, receiver = ready[at]
                 if self._fill(body, codec, lane, sender, receiver, now, 0, trace,
                               &handles[filled]) == _c.UF_OK:
+                    ids[filled] = receiver
                     filled += 1
                 else:
                     refusing.add(current)
@@ -224,9 +227,7 @@ cdef class Sender:
         """Where its receiver lives: OK, or FULL when its mailbox is."""
         cdef int status = _c.uf_agent_route(self._agents, receiver, worker)
         if status == _c.UF_STALE:
-            raise errors.AgentGone(
-                f"there is no agent {receiver:#x}: it stopped, failed or never was"
-            )
+            raise gone(receiver)
         return status
 
     cdef int _fill(self, object payload, uint8_t codec, uint32_t lane, uint64_t sender,
@@ -251,28 +252,65 @@ cdef class Sender:
         head.extra = extra
         return _c.UF_OK
 
-    cdef Py_ssize_t _push(self, uint32_t worker, uint32_t lane, uint32_t *handles,
-                          uint32_t count, object payload, list ready,
-                          Py_ssize_t begin) except? -1:
-        """How many of the blocks the queue took, from the first on; the others are given back.
-
-        They are `payload`'s, or those of `ready` from `begin` on.
-        """
+    cdef bint _push(self, uint64_t receiver, uint32_t lane, uint32_t handle, object payload,
+                    uint32_t *worker) except -1:
+        """Send a block to where its receiver lives by now; one that is refused is given back."""
         cdef uint32_t bell = 0
-        cdef uint32_t each
-        cdef int status = _c.uf_queue_send(
-            self.queues._queues, worker, lane, handles, count, &bell
+        cdef uint32_t together = 0
+        cdef int status = _c.uf_deliver(
+            &self.queues.region._system.self, self._agents, self.queues._queues, &receiver, lane,
+            &handle, 1, worker, &together, &bell
         )
-        cdef uint32_t sent = <uint32_t>status if status > 0 else 0
-        for each in range(sent, count):
-            self.queues._give_back(
-                payload if ready is None else ready[begin + each][0], handles[each]
-            )
-        if sent == 0:
-            refused(status, worker, lane)
-        elif bell & 3:
-            self.queues.region._ring(worker, bell)
-        return sent
+        if status == 1:
+            if bell & 3:
+                self.queues.region._ring(worker[0], bell)
+            return True
+        self.queues._give_back(payload, handle)
+        if status == _c.UF_STALE:
+            raise gone(receiver)
+        refused(status, worker[0], lane)
+        return False
+
+    cdef bint _push_run(self, const uint64_t *ids, uint32_t lane, const uint32_t *handles,
+                        uint32_t count, list ready, Py_ssize_t begin, list answers) except -1:
+        """Send the blocks of `ready` from `begin` on, and write down which were accepted.
+
+        False: a queue refused one of them; that, and those behind it, are given back.
+        """
+        cdef uint32_t at = 0
+        cdef uint32_t each
+        cdef uint32_t sent
+        cdef uint32_t together = 0
+        cdef uint32_t worker = 0
+        cdef uint32_t bell
+        cdef int status = _c.UF_OK
+        try:
+            while at < count:
+                bell = 0
+                status = _c.uf_deliver(
+                    &self.queues.region._system.self, self._agents, self.queues._queues, &ids[at],
+                    lane, &handles[at], count - at, &worker, &together, &bell
+                )
+                if status == _c.UF_STALE:
+                    # It ended since its message was filled: the one is refused, the others go on.
+                    at += 1
+                    self.queues._give_back(ready[begin + at - 1][0], handles[at - 1])
+                    continue
+                if status <= 0:
+                    refused(status, worker, lane)
+                    return False
+                if bell & 3:
+                    self.queues.region._ring(worker, bell)
+                sent = <uint32_t>status
+                for each in range(sent):
+                    answers[begin + at + each] = True
+                at += sent
+                if sent < together:
+                    return False
+            return True
+        finally:
+            for each in range(at, count):
+                self.queues._give_back(ready[begin + each][0], handles[each])
 
 
 cdef class Outlet:

@@ -95,6 +95,8 @@ class AgentInfo(NamedTuple):
     touched_ns: int
     spawned_ns: int
     parent: int
+    left: int
+    """While it moves, the queue of the worker that it leaves, or has left; else as `worker`."""
 
 
 class ItemInfo(NamedTuple):

@@ -19,7 +19,7 @@ from ultrafast.agents.registry import AgentType
 from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.wire import CONTROL_LANE, LANES, Kind, Operation, lane_of
 from ultrafast.core import now_ns
-from ultrafast.core._agents import ACTIVE, DRAINING, STARTING, STOPPED
+from ultrafast.core._agents import ACTIVE, DRAINING, STARTING, STATES, STOPPED, TAKING
 from ultrafast.core._status import OK, STALE
 from ultrafast.errors import (
     AgentGone,
@@ -204,10 +204,12 @@ class Spawner:
         until = loop.time() + timeout_s
         while (status := self._agents.move(agent_id, ACTIVE, DRAINING)) != OK:
             info = self._agents.look(agent_id)
-            if status == STALE or info is None or info.state not in (STARTING, ACTIVE):
+            if status == STALE or info is None or info.state not in TAKING:
                 return False
             if loop.time() > until:
-                raise TimeoutError(f"agent {agent_id:#x} was not started within {timeout_s:g} s")
+                raise TimeoutError(
+                    f"agent {agent_id:#x} was not started, or moved, within {timeout_s:g} s"
+                )
             await asyncio.sleep(0.001)
         # From here on nobody can send to it. A marker in each lane tells the host when it has seen
         # the last message of that lane.
@@ -233,12 +235,11 @@ class Spawner:
     def counts(self) -> dict[str, dict[str, int]]:
         """Agents by type and state."""
         tally = self._agents.tally()
-        names = ("free", "building", "warm", "starting", "active", "draining", "stopped", "failed")
         found: dict[str, dict[str, int]] = {}
         for number, row in enumerate(tally):
             if row.any():
                 name = self._agents.type_name(number) or str(number)
-                found[name] = {names[s]: int(c) for s, c in enumerate(row) if c}
+                found[name] = {STATES[s]: int(c) for s, c in enumerate(row) if c}
         return found
 
     def alive(self) -> int:
@@ -380,7 +381,7 @@ class Spawner:
         most = self.most.get(name)
         if most is None:
             return
-        alive = int(self._agents.tally()[number, [STARTING, ACTIVE, DRAINING]].sum())
+        alive = int(self._agents.tally()[number, [*TAKING, DRAINING]].sum())
         if alive + more > most:
             refused = [self._agents.move(each, STARTING, STOPPED) for each in ids]
             raise AgentTypeFull(
