@@ -39,6 +39,7 @@ ROOT = Path(__file__).resolve().parent.parent
 LISTS = (
     "tests/explore/faults.toml",
     "tests/explore/faults_delete.toml",
+    "tests/explore/faults_deliver.toml",
     "tests/c/faults.toml",
 )
 # Which programs look at a source, the likeliest first.
