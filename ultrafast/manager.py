@@ -177,6 +177,7 @@ class UltraFastAgentManager(SystemContext):
         restart: Restart | RestartWhen | None = None,
         concurrency: int = 1,
         max_agents: int | None = None,
+        movable: bool = False,
     ) -> None:
         """Make an agent type known, before or after the start.
 
@@ -203,6 +204,9 @@ class UltraFastAgentManager(SystemContext):
             Messages that one agent handles at a time; they begin in order.
         max_agents : int, optional
             Agents of the type alive at a time; one more is refused with `AgentTypeFull`.
+        movable : bool
+            Whether an idle agent may be given to another worker (`move_agent`, `Config.rebalance`):
+            its object is built anew there, and of the old one only `self.state` is kept.
 
         Raises
         ------
@@ -221,6 +225,7 @@ class UltraFastAgentManager(SystemContext):
             restart=restart_of(restart),
             concurrency=concurrency,
             max_agents=max_agents,
+            movable=movable,
         )
         self._pre_warm[type_name] = pre_warm
         if self._region is not None:

@@ -82,3 +82,5 @@ class Counter(IntEnum):
     """Times that an agent blocked its loop for longer than `Config.blocking_warning_ms`."""
     RECYCLED = 23
     """Workers replaced because they took more than `Config.worker_memory_bytes`."""
+    MOVED = 24
+    """Agents that changed their worker."""

@@ -6,16 +6,19 @@ Stands on the spawner, the cards and the bus. Hosts no agent.
 from __future__ import annotations
 
 import itertools
+from array import array
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from typing import Any
 
 from ultrafast.agents.cards import Cards
 from ultrafast.agents.hosting.rollcall import call_roll
 from ultrafast.agents.monitors import Monitor, Watch
+from ultrafast.agents.placing.relocation import relocate
 from ultrafast.agents.placing.spawner import Spawner
 from ultrafast.agents.state import forget_state as delete_state
 from ultrafast.bus.bus import UltraFastCommunicationBus
 from ultrafast.bus.endpoint import Endpoint
+from ultrafast.errors import AgentGone
 
 __all__ = ["Population"]
 
@@ -172,6 +175,59 @@ class Population:
         if card is not None and card.name:
             delete_state(self._endpoint.table, agent_id, card.name)
         return stopped
+
+    async def move_agent(
+        self,
+        agent_id: int,
+        *,
+        worker: int | None = None,
+        affinity: int | None = None,
+        timeout_s: float = 5.0,
+    ) -> bool:
+        """Have an idle agent live in another worker: whether it moved, or False: it lives there.
+
+        Its type must have been registered with ``movable=True``. What it keeps in `self.state` goes
+        with it, and nothing else: its object is built anew there, as after a restart. No message is
+        lost, and of no sender a message overtakes an earlier one.
+
+        Parameters
+        ----------
+        worker : int, optional
+            The number of the worker, from 0 on.
+        affinity : int, optional
+            An agent whose worker is to have it, too. Without either it goes to the worker that has
+            the fewest agents, its own left out.
+        timeout_s : float
+            How long to wait for it to be idle, and to have moved; then `TimeoutError`, and a move
+            that has begun goes on.
+
+        Raises
+        ------
+        AgentGone
+            It, or the agent of `affinity`, does not live.
+        InvalidArgument
+            Its type is not movable, or there is no such worker.
+        """
+        return await relocate(
+            self._endpoint, agent_id, self._home(agent_id, worker, affinity), timeout_s
+        )
+
+    def _home(self, agent_id: int, worker: int | None, affinity: int | None) -> int:
+        """The queue of the worker that an agent is to move to."""
+        if worker is not None:
+            return self._spawner.host(worker)
+        info = self._endpoint.agents.look(agent_id if affinity is None else affinity)
+        if info is None:
+            raise AgentGone(f"agent {affinity or agent_id:#x} does not live")
+        return info.worker if affinity is not None else self._spawner.other_host(info.worker)
+
+    def tell_host(self, worker: int, ids: array[int]) -> None:
+        """Have the host with a queue start agents that are to be there."""
+        self._spawner.tell_host(worker, ids)
+
+    def host_number(self, queue: int) -> int:
+        """The number of the worker with a queue."""
+        return self._spawner.host_number(queue)
 
     async def ping_agents(
         self, agent_ids: Iterable[int] | None = None, *, timeout_s: float = 10.0

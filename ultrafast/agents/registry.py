@@ -44,6 +44,8 @@ class AgentType(msgspec.Struct, frozen=True, kw_only=True):
         Messages that one agent handles at a time.
     max_agents : int, optional
         Agents of the type alive at a time.
+    movable : bool
+        Whether an idle agent may be given to another worker.
     """
 
     name: str
@@ -54,6 +56,7 @@ class AgentType(msgspec.Struct, frozen=True, kw_only=True):
     restart: Restart = Restart()
     concurrency: int = 1
     max_agents: int | None = None
+    movable: bool = False
 
 
 def redelivery_limit(delivery: Delivery, max_redeliveries: int | None) -> int | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any, Final
 
 from ultrafast import codec as bodies
@@ -169,6 +169,10 @@ class Endpoint(Outpost):
     def call_roll(self, ids: Any) -> tuple[int, list[int]]:
         """Have those who sit here, and are free, give a sign of life: how many, and the others."""
         return self._handover.call_roll(ids)
+
+    def has_for(self, ids: Container[int]) -> bool:
+        """Whether a message that was taken and not handed out yet is for one of these."""
+        return self._handover.has_for(ids)
 
     def start(self) -> None:
         """Begin to empty the inbox, on the running loop; a dead predecessor's messages first."""

@@ -59,6 +59,7 @@ class Operation(IntEnum):
     ROLL = 5
     FAIL = 6
     CANCEL = 7
+    MOVE = 8
 
 
 class Reason(IntEnum):

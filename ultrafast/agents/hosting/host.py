@@ -1,6 +1,6 @@
 """`AgentHost`: the agents of one process, and what happens to each message that arrives for them.
 
-Stands on the bus and on `Lodging`, which knows how agents come and go. One message at a time for
+Stands on the bus and on `Moving`, which knows how agents come and go. One message at a time for
 each agent; a handler that does not suspend costs no task. The plain case (a message come for the
 first time, an agent that is free, a handler that returns) is the endpoint's door's; everything else
 comes here.
@@ -25,7 +25,7 @@ from ultrafast.agents.agent import IncomingMessage
 from ultrafast.agents.context import Context, SystemContext
 from ultrafast.agents.hosting.errands import Errands, within_time
 from ultrafast.agents.hosting.hosted import Hosted, Repeats
-from ultrafast.agents.hosting.lodging import Lodging
+from ultrafast.agents.hosting.moving import Moving
 from ultrafast.agents.hosting.timers import Due
 from ultrafast.agents.registry import AgentType
 from ultrafast.bus import tracing
@@ -53,7 +53,7 @@ class TaskRunner(Protocol):
     ) -> Result: ...
 
 
-class AgentHost(Lodging):
+class AgentHost(Moving):
     """Hosts agents in this process.
 
     Parameters
@@ -123,7 +123,8 @@ class AgentHost(Lodging):
     def _arrived(self, message: Message) -> None:
         hosted = self._seated(message.receiver)
         if hosted is None:
-            self._system.bus.dead_letter(message, Reason.AGENT_GONE)
+            if not self._keep(message):
+                self._system.bus.dead_letter(message, Reason.AGENT_GONE)
             return
         if hosted.busy:
             self._enqueue(hosted, message)
@@ -356,6 +357,7 @@ class AgentHost(Lodging):
     def hold(self) -> None:
         """From now on keep what comes for agents, as if it were handled, but what may not come
         twice: a successor gets what this process had when it ended."""
+        self.stay()
         self._endpoint.seat({}, IncomingMessage, self._ended, self._raised_anything)
         for kind in (Kind.DATA, Kind.TASK):
             self._endpoint.on(kind, self._hold)
@@ -370,6 +372,7 @@ class AgentHost(Lodging):
 
     async def leave(self) -> None:
         """Save what agents keep; their records stay as they are."""
+        self.stay()
         self._stopping = True
         for hosted in list(self._hosted.values()):
             if hosted.agent.state_saved not in (None, "by-hand"):

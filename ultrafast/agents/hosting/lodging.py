@@ -27,7 +27,17 @@ from ultrafast.agents.state import State, save_after_messages
 from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.wire import LANES, REPLY_LANE, Kind, Operation, Reason
 from ultrafast.core import Message, now_ns
-from ultrafast.core._agents import ACTIVE, DRAINING, FREE, STARTING, STOPPED, WARM
+from ultrafast.core._agents import (
+    ACTIVE,
+    ARRIVING,
+    DRAINING,
+    FREE,
+    MOVING,
+    STARTING,
+    STOPPED,
+    TAKING,
+    WARM,
+)
 from ultrafast.errors import AgentGone
 
 __all__ = ["Lodging"]
@@ -127,6 +137,8 @@ class Lodging(Endings):
                 info = look(agent_id)
                 if info is not None and info.state == STARTING:
                     self._start(agent_id, info.type, repeated)
+                elif info is not None and info.state == ARRIVING:
+                    self._restore(agent_id)
 
     def _start(self, agent_id: int, number: int, repeated: bool = False) -> Hosted | None:
         """Host an agent whose record is STARTING; its first messages wait for its on_start."""
@@ -277,24 +289,30 @@ class Lodging(Endings):
             info = self._agents.at(slot)
             if slot % 500 == 499:
                 await asyncio.sleep(0)
-            if info.state == FREE or info.worker != self._endpoint.index:
+            host = info.left if info.state == MOVING else info.worker
+            if info.state == FREE or host != self._endpoint.index:
                 continue
             if info.state == WARM and not self._nursery.has(info.id):
                 # Its object died with the last process.
                 self._run(self._nursery.warm_again(info.id, info.type))
-            elif info.state in (ACTIVE, STARTING, DRAINING) and info.id not in self._hosted:
+            elif (info.state in TAKING or info.state == DRAINING) and info.id not in self._hosted:
                 before = info.spawned_ns < self._began_ns
                 restored += self._restore(info.id, before) is not None
         self.sweep()
         return restored
 
     def sweep(self) -> None:
-        """Let go of agents whose record says that nobody wants them: their spawner died."""
-        if not self._agents.tally(self._endpoint.index)[:, STOPPED].any():
+        """Let go of agents whose record says that nobody wants them, for their spawner died; and
+        have those that are to arrive, whose last worker could not say so."""
+        if not self._agents.tally(self._endpoint.index)[:, [STOPPED, ARRIVING]].any():
             return
         for slot in range(self._agents.capacity):
             info = self._agents.at(slot)
-            if info.state == STOPPED and info.worker == self._endpoint.index:
+            if info.worker != self._endpoint.index:
+                continue
+            if info.state == ARRIVING:
+                self._seated(info.id)
+            elif info.state == STOPPED:
                 self._hosted.pop(info.id, None)
                 self._nursery.take(info.id)
                 self._agents.move(info.id, STOPPED, FREE)

@@ -58,6 +58,10 @@ class Nursery:
         found = self._types.get(number)
         return found[0].restart if found is not None else Restart()
 
+    def is_movable(self, number: int) -> bool:
+        """Whether agents of a type may be given to another worker."""
+        return number in self._types and self._types[number][0].movable
+
     def empty(self, number: int) -> Agent:
         """An object that stands in for an agent of a type until it can be built."""
         agent = Agent()

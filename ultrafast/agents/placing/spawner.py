@@ -25,6 +25,7 @@ from ultrafast.errors import (
     AgentGone,
     AgentTypeFull,
     AgentTypeUnknown,
+    InvalidArgument,
     NoAgentSlot,
     QueueFull,
     StoreFull,
@@ -395,6 +396,29 @@ class Spawner:
             f"no room for another agent: {self.alive()} are alive and max_concurrent_agents is "
             f"{self._max_agents}; terminate some or raise it"
         )
+
+    def tell_host(self, worker: int, ids: array[int]) -> None:
+        """Have a host start agents that are to be there; what its queue refuses is tried again."""
+        self._outside(self._start, worker, ids)
+
+    def host(self, number: int) -> int:
+        """The queue of the host with a number; `InvalidArgument` when there is none."""
+        hosts = self._known_hosts()
+        if not 0 <= number < len(hosts):
+            raise InvalidArgument(
+                f"there is no worker {number}: this system has {len(hosts)}, from 0 on"
+            )
+        return hosts[number]
+
+    def host_number(self, queue: int) -> int:
+        """The number of the host with a queue; -1 when it is none's."""
+        hosts = self._known_hosts()
+        return hosts.index(queue) if queue in hosts else -1
+
+    def other_host(self, queue: int) -> int:
+        """The host that has the fewest agents but for one; that one, where there is no other."""
+        others = [each for each in self._known_hosts() if each != queue]
+        return self._loads.least(others, now_ns()) if others else queue
 
     def next_host(self) -> int:
         """The queue of the host that has the fewest agents, which is to get one."""

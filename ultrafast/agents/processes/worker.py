@@ -85,6 +85,7 @@ class _Worker:
             self._config.max_redeliveries,
         )
         host.handed_over = self._hello.handed_over
+        host.patience_s = self._config.worker_hang_timeout_s
         for kind in self._hello.types:
             self._told(Register(kind=kind), host, parts)
         threading.Thread(target=self._listen, args=(loop, host, parts), daemon=True).start()
