@@ -65,6 +65,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "max_named_queues": (0, 8192),
     "max_redeliveries": (0, 200),
     "worker_hang_timeout_s": (0.1, 86_400.0),
+    "rebalance_above": (0.0, 1.0),
     "blocking_warning_ms": (0.0, 86_400_000.0),
     "shutdown_timeout_s": (0.0, 86_400.0),
     "loop_spin_us": (0.0, 10_000.0),
@@ -251,6 +252,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         process that may attach is trusted.
     worker_hang_timeout_s : float
         A worker that gives no sign for so long is taken for dead.
+    rebalance_above : float
+        A worker whose load is above this share of a processor, and well above another's, gives idle
+        agents of movable types to that one; 0 is never.
     blocking_warning_ms : float
         An agent that keeps its loop from turning for so long is named in a warning and an event,
         with its stack; 0 is never.
@@ -318,6 +322,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_redeliveries: int = 3
     allow_pickle: bool = False
     worker_hang_timeout_s: float = 30.0
+    rebalance_above: float = 0.8
     blocking_warning_ms: float = 100.0
     shutdown_timeout_s: float = 10.0
     loop_spin_us: float = 0.0

@@ -27,6 +27,7 @@ from ultrafast.agents.context import SystemContext
 from ultrafast.agents.hosting.blocking import watch_here
 from ultrafast.agents.hosting.host import AgentHost
 from ultrafast.agents.placing.pools import PoolKeeper, PoolState
+from ultrafast.agents.placing.rebalancing import Rebalancer
 from ultrafast.agents.placing.spawner import inbox_name
 from ultrafast.agents.processes.adoption import (
     adopt,
@@ -317,6 +318,13 @@ class UltraFastAgentManager(SystemContext):
             self._environment,
             self.events.emit_soon,
         )
+        self._rebalancer = Rebalancer(
+            parts.endpoint,
+            parts.spawner,
+            config.rebalance_above,
+            self._supervisor.ready_pids,
+            self.events.emit_soon,
+        )
         if config.workers == 0:
             self._host = AgentHost(
                 self,
@@ -431,6 +439,8 @@ class UltraFastAgentManager(SystemContext):
                     log.error("%s", error)
             else:
                 self._pools.tick()
+            if any(kind.movable for kind in self._types.values()):
+                self._rebalancer.tick()
             if self._host is not None:
                 self._host.sweep()
             ticks += 1

@@ -4,6 +4,7 @@ import asyncio
 import functools
 import os
 import signal
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -59,6 +60,15 @@ class Fragile(Nomad):
     state_saved = "message"
 
 
+class Worn(uf.Agent):
+    """At work for a millisecond for each message."""
+
+    def on_message(self, message: uf.IncomingMessage) -> None:
+        until = time.perf_counter() + 0.001
+        while time.perf_counter() < until:
+            pass
+
+
 def run(*bodies: Callable[[uf.UltraFastAgentManager], Awaitable[None]], **config: Any) -> None:
     """Each in turn, in one system: starting one takes longer than most of them."""
 
@@ -69,6 +79,7 @@ def run(*bodies: Callable[[uf.UltraFastAgentManager], Awaitable[None]], **config
         manager.register("nomad", Nomad, movable=True, restart=patient)
         manager.register("fragile", Fragile, movable=True, restart=patient)
         manager.register("settled", Settled)
+        manager.register("worn", Worn, movable=True, mailbox_capacity=10_000)
         async with manager:
             for body in bodies:
                 await body(manager)
@@ -259,3 +270,23 @@ def test_whoever_dies_amid_a_move_the_agent_arrives_once_with_all_its_messages()
         an_untold_arrival_is_found,
         one_that_ends_leaves_dead_letters,
     )
+
+
+def test_an_overloaded_worker_gives_agents_to_one_that_has_nothing_to_do() -> None:
+    async def body(m: uf.UltraFastAgentManager) -> None:
+        first = await m.spawn_agent("worn")
+        ids = [first, *await m.spawn_agents("worn", 5, affinity=first)]
+        home = worker_of(m, first)
+        assert {worker_of(m, each) for each in ids} == {home}
+        told = asyncio.ensure_future(m.events.wait_for("worker.overloaded", 60))
+        async with asyncio.timeout(60):
+            while {worker_of(m, each) for each in ids} == {home}:
+                for each in ids:
+                    m.bus.send_many_nowait(None, [(each, None)] * 50)
+                await asyncio.sleep(0.02)
+        payload = (await told).payload
+        assert (payload["worker"], payload["to"]) == (home, 1 - home)
+        assert await m.ping_agents(ids, timeout_s=60.0) == len(ids)
+        assert 1 <= m.metrics_counter(Counter.MOVED) < len(ids)
+
+    run(body, queue_capacity=512)  # a backlog, but one that is soon worked off

@@ -60,6 +60,7 @@ class Operation(IntEnum):
     FAIL = 6
     CANCEL = 7
     MOVE = 8
+    SHED = 9
 
 
 class Reason(IntEnum):

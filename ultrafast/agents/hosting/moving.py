@@ -8,17 +8,22 @@ decide.
 
 from __future__ import annotations
 
+import itertools
 import logging
+import random
 from array import array
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Final
+
+import msgspec
 
 from ultrafast.agents.context import SystemContext
 from ultrafast.agents.hosting.endings import text_of
 from ultrafast.agents.hosting.hosted import Hosted
 from ultrafast.agents.hosting.lodging import Lodging
 from ultrafast.agents.hosting.timers import Due
+from ultrafast.agents.placing.rebalancing import Shedding
 from ultrafast.agents.placing.relocation import Answer
 from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.wire import REPLY_LANE, Kind, Operation, Reason
@@ -36,6 +41,8 @@ _SLOT_MASK: Final = (1 << SLOT_BITS) - 1
 # Between two looks at what is waited for: short at first, for most waits are.
 _LOOK_S: Final = 0.001
 _LONGEST_LOOK_S: Final = 0.016
+# Agents among which those that may move are looked for, at a time.
+_SAMPLE_FROM: Final = 8192
 
 
 class _Group:
@@ -70,6 +77,7 @@ class Moving(Lodging):
         self._look_s = _LOOK_S
         self._looking = False
         self._staying = False
+        self._shedding = Shedding(self._movable, self._handled, self.give_away)
 
     def _enqueue(self, hosted: Hosted, message: Message | Due) -> None:
         """Have a message wait in an agent's mailbox."""
@@ -185,6 +193,7 @@ class Moving(Lodging):
         if self._agents.move(agent_id, ARRIVING, ACTIVE) != OK:
             return None
         self._metrics.add(Counter.MOVED)
+        self._shedding.came(agent_id)
         left, worker = map(self._system.host_number, (info.left, info.worker))
         self._system.bus.say("agent.moved", {"agent": agent_id, "left": left, "worker": worker})
         hosted = self._seat(self._nursery.empty(info.type), agent_id, info.type)
@@ -314,11 +323,35 @@ class Moving(Lodging):
         if message.extra == Operation.MOVE:
             self._told_to_move(message)
             return
+        if message.extra == Operation.SHED:
+            to, share = msgspec.msgpack.decode(message.payload, type=tuple[int, float])
+            message.release()
+            self._run(self._shed(to, share))
+            return
         if message.extra in (Operation.FAIL, Operation.CANCEL):
             agent_id = message.receiver
             if self._seated(agent_id) is None and self._keep(message):
                 return
         super()._controlled(message)
+
+    async def _shed(self, to: int, share: float) -> None:
+        # Those that were told to go are gone once this inbox's backlog is worked off; until then it
+        # says nothing of how much is left to do for the others.
+        if to != self._endpoint.index and not self._groups:
+            await self._shedding.shed(to, share)
+
+    def _movable(self) -> Iterator[int]:
+        """Ids of agents that may be given away, from any of them on."""
+        hosted = self._hosted
+        first = random.randrange(max(1, len(hosted) - _SAMPLE_FROM + 1))
+        for agent_id in list(itertools.islice(hosted, first, first + _SAMPLE_FROM)):
+            number = self._number(agent_id)
+            if number is not None and self._nursery.is_movable(number):
+                yield agent_id
+
+    def _handled(self, agent_id: int) -> int | None:
+        info = self._agents.look(agent_id)
+        return None if info is None else info.handled
 
     async def stop_all(self, timeout_s: float) -> None:
         """Run every agent's on_stop and free its record; what came too early is a dead letter."""

@@ -131,6 +131,14 @@ class Supervisor:
         running = [w.process.pid for w in self._workers if w.process is not None]
         return running + self._spares.pids()
 
+    def ready_pids(self) -> dict[int, int]:
+        """Process ids of the workers that are ready, by their numbers."""
+        return {
+            w.index: w.process.pid
+            for w in self._workers
+            if w.process is not None and w.slot is not None and w.recycling is None
+        }
+
     def spares(self) -> list[int]:
         """Process ids of those that wait to take a worker's place."""
         return self._spares.pids()
