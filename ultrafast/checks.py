@@ -22,6 +22,7 @@ __all__ = [
     "check_affinity",
     "check_bool",
     "check_known",
+    "check_persist",
     "check_ranges",
     "readable",
     "wrong",
@@ -108,6 +109,22 @@ def check_affinity(wanted: object) -> None:
             "worker_affinity",
             wanted,
             "'none', 'spread', or a list of processors for each worker, as [[0, 1], [2, 3]]",
+        )
+
+
+def check_persist(persist: object, name: str | None, workers: int | None) -> None:
+    """Refuse a system that is to outlive its manager and can't be found, or has nobody to live."""
+    check_bool("persist", persist)
+    if not persist:
+        return
+    if name is None:
+        raise ConfigError(
+            "persist is True and name is None; a name is what the next manager finds the system by"
+        )
+    if workers == 0:
+        raise ConfigError(
+            "persist is True and workers is 0; without workers the manager hosts the agents, and "
+            "they die with it"
         )
 
 

@@ -21,6 +21,7 @@ from ultrafast.checks import (
     check_affinity,
     check_bool,
     check_known,
+    check_persist,
     check_ranges,
     readable,
     wrong,
@@ -68,6 +69,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "rebalance_above": (0.0, 1.0),
     "blocking_warning_ms": (0.0, 86_400_000.0),
     "shutdown_timeout_s": (0.0, 86_400.0),
+    "persist_timeout_s": (0.0, 31_536_000.0),
     "loop_spin_us": (0.0, 10_000.0),
     "spin_us": (0.0, 1_000_000.0),
     "result_cache_ttl_s": (0.0, 31_536_000.0),
@@ -264,6 +266,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         How long an event loop whose inbox ran empty looks again before it sleeps, between its other
         callbacks and only while messages use to come that soon; 0 is never. It buys latency between
         busy processes with processor time.
+    persist : bool
+        Whether workers outlive their manager's death and go on, for the next manager of the name to
+        take over; and the region, wherever it is, all of them. Needs `name` and a worker.
+    persist_timeout_s : float
+        How long workers wait for that manager before they end in order; 0 is for ever.
     worker_affinity : "none", "spread" or list of lists of int
         The processors that workers may run on. "none": the operating system decides. "spread": one
         each of those that the manager may use, in turn. Lists: the first worker's processors, the
@@ -326,6 +333,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     blocking_warning_ms: float = 100.0
     shutdown_timeout_s: float = 10.0
     loop_spin_us: float = 0.0
+    persist: bool = False
+    persist_timeout_s: float = 0.0
     worker_affinity: str | list[list[int]] = "none"
     spin_us: float = 50.0
     model: str | None = None
@@ -354,6 +363,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         self._check_namespaces()
         self._check_place()
         self._check_processes()
+        check_persist(self.persist, self.name, self.workers)
         check_affinity(self.worker_affinity)
         self._check_model()
         warm = sum(self.agent_pool.pre_warm.values())

@@ -21,6 +21,7 @@ from ultrafast.agents.assembly import (
     assemble,
     executor_factory,
     persistence_of,
+    restore_once,
 )
 from ultrafast.agents.builtin import BUILTIN_TYPES
 from ultrafast.agents.context import SystemContext
@@ -29,14 +30,7 @@ from ultrafast.agents.hosting.host import AgentHost
 from ultrafast.agents.placing.pools import PoolKeeper, PoolState
 from ultrafast.agents.placing.rebalancing import Rebalancer
 from ultrafast.agents.placing.spawner import inbox_name
-from ultrafast.agents.processes.adoption import (
-    adopt,
-    clear_ground,
-    create_region,
-    mend,
-    refused,
-    settings_for,
-)
+from ultrafast.agents.processes.adoption import Ground, mend, refused, take_ground
 from ultrafast.agents.processes.mending import MANAGER_INBOX
 from ultrafast.agents.processes.supervisor import Supervisor
 from ultrafast.agents.processes.termination import Termination
@@ -60,7 +54,6 @@ from ultrafast.errors import (
 )
 from ultrafast.monitoring.metrics import MetricsReader, PerformanceMetrics
 from ultrafast.monitoring.validator import PerformanceValidator, ValidationReport
-from ultrafast.settings import encode_config
 from ultrafast.store.lookout import StoreLookout
 from ultrafast.store.persistence import Persistence
 from ultrafast.store.reports import SnapshotDone
@@ -124,6 +117,9 @@ class UltraFastAgentManager(SystemContext):
     events : EnhancedEventBus
         What happens in the system, whatever process it happens in; docs/reference/events.md lists
         the subjects.
+    adopted : bool
+        Whether the start went on with what was there: agents of before live, and may be found by
+        their names.
     persistence : Persistence or None
         The store's snapshots, where `Config.persist_path` is set; its `report` says what the start
         found, its `statistics()` how they go.
@@ -142,9 +138,9 @@ class UltraFastAgentManager(SystemContext):
         workers = len(os.sched_getaffinity(0)) if config.workers is None else config.workers
         self.config = msgspec.structs.replace(config, name=self.name, workers=workers)
         self.region_path = region_path(self.config.region_path, self.name)
-        self._settings = settings_for(
-            encode_config(self.config), config.name is not None, self.config.region_path
-        )
+        self._asked = config
+        self._ground: Ground | None = None
+        self.adopted = False
         self.events = EnhancedEventBus(workers=self.config.event_bus_workers)
         self._environment = dict(os.environ)
         if api_key is not None:
@@ -238,20 +234,18 @@ class UltraFastAgentManager(SystemContext):
         """Make sure that every host knows the types registered since the start."""
         async with self._registering:
             while self._unsent:
-                name = self._unsent[0]
-                await self._send_type(name)
+                kind = self._types[self._unsent[0]]
+                if self._host is not None:
+                    self._host.register(kind)
+                assert self._supervisor is not None
+                await self._supervisor.register(kind)
                 self._unsent.pop(0)
-
-    async def _send_type(self, name: str) -> None:
-        kind = self._types[name]
-        if self._host is not None:
-            self._host.register(kind)
-        assert self._supervisor is not None
-        await self._supervisor.register(kind)
 
     def _by_value(self, name: str) -> AgentType:
         """The type as a worker gets it that can't import its class."""
         kind = self._types[name]
+        if name not in self._classes:
+            return kind  # an earlier manager's: there is no other way to tell of it
         by_value = describe(name, self._classes[name], mailbox_capacity=1, by_value=True)
         return msgspec.structs.replace(kind, how=by_value.how, data=by_value.data)
 
@@ -267,20 +261,18 @@ class UltraFastAgentManager(SystemContext):
         WorkerFailed
             A worker did not start.
         """
-        clear_ground(self.config.region_path)
         self._pid = os.getpid()
-        region = self._region = await adopt(self.region_path, self._settings)
-        self._adopted = region is not None
-        if region is None:
-            region = self._region = create_region(
-                self.region_path, self.config, self.name, self._settings
-            )
+        asked = msgspec.structs.replace(self._asked, name=self.name)
+        ground = await take_ground(self.region_path, asked, named=self._asked.name is not None)
+        self._ground, self._region = ground, ground.region
+        self.config, self.adopted = ground.config, ground.adopted
         try:
-            if self._adopted:
-                await mend(region)
-            await self._start_on(region)
+            if ground.adopted:
+                await mend(ground.region)
+            await self._start_on(ground.region)
         except BaseException as error:
-            await self.shutdown(timeout_s=0.0)
+            # Workers that lived before go on to live, for whoever tries again.
+            await (self._leave() if ground.living else self.shutdown(timeout_s=0.0))
             if isinstance(error, OSError) and not isinstance(error, UltrafastError):
                 raise refused(f"system {self.name!r} can't be started", error) from error
             raise
@@ -308,7 +300,7 @@ class UltraFastAgentManager(SystemContext):
             parts.store.namespace(name, cache=said.cache, ttl_s=said.ttl_s)
         for name, kind in self._types.items():
             parts.spawner.publish(kind)
-            self._pools.add(name, self._pre_warm[name])
+            self._pools.add(name, self._pre_warm.get(name, 0))
         self._supervisor = Supervisor(
             parts.endpoint,
             parts.bus,
@@ -334,13 +326,14 @@ class UltraFastAgentManager(SystemContext):
             )
             watch_here(config.blocking_warning_ms, parts.endpoint, self.events.emit_soon)
         parts.endpoint.start()
-        await self._supervisor.start()
-        if self._host is not None:
-            for kind in self._types.values():
+        await self._supervisor.start(adopting=self.adopted)
+        for kind in self._types.values():
+            parts.spawner.learn(kind)  # those of an earlier manager, which workers told of, too
+            if self._host is not None:
                 self._host.register(kind)
-            if self._adopted:
-                await self._host.restore_all()
-        if self._adopted:
+        if self._host is not None and self.adopted:
+            await self._host.restore_all()
+        if self.adopted:
             self.events.emit_soon("region.adopted", {"path": region.path})
         await self._fill_pools()
         lookout = StoreLookout(parts.bus, parts.events, parts.endpoint.table)
@@ -356,7 +349,7 @@ class UltraFastAgentManager(SystemContext):
         if self.config.persist_path is None:
             return
         self.persistence = persistence_of(self.config, self._endpoint.table, self.events)
-        await asyncio.to_thread(self.persistence.restore, load=not self._adopted)
+        await asyncio.to_thread(restore_once, self.persistence, self._endpoint.table)
         self.persistence.start()
 
     async def snapshot(self) -> SnapshotDone:
@@ -374,25 +367,53 @@ class UltraFastAgentManager(SystemContext):
         return await asyncio.to_thread(self.persistence.snapshot)
 
     async def shutdown(self, timeout_s: float | None = None) -> None:
-        """End the system: agents stop, workers end, the region is removed. May be called twice."""
+        """End the system: agents stop, workers end, the region is removed. May be called twice.
+
+        So it is of a system with `persist=True`, too: `detach` leaves one that is to go on.
+        """
+        limit = self.config.shutdown_timeout_s if timeout_s is None else timeout_s
+        await self._leave(limit)
+
+    async def detach(self) -> None:
+        """Leave the system as it is: workers and agents go on, without a manager until the next.
+
+        The store's last snapshot is made. The next manager with the same Config takes over, as
+        after this one's death, but at once and with nothing to mend.
+
+        Raises
+        ------
+        InvalidArgument
+            `Config.persist` is False: workers would end.
+        """
+        if not self.config.persist:
+            raise InvalidArgument(
+                "the system can't go on without a manager: Config.persist is False"
+            )
+        await self._leave()
+
+    async def _leave(self, limit: float | None = None) -> None:
+        """Leave; with a limit, end the system, whose agents have that time."""
+        ground, self._ground = self._ground, None
         region, self._region = self._region, None
-        if region is None:
+        if ground is None or region is None:
             return
         if os.getpid() != self._pid:
             if self.persistence is not None:
                 self.persistence.abandon()
             region.close()  # forked off: the system is the parent's, and goes on
             return
-        limit = self.config.shutdown_timeout_s if timeout_s is None else timeout_s
         for task in self._background:
             task.cancel()
         for task in self._background:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         if self._supervisor is not None:
-            await self._supervisor.stop(limit)
+            if limit is None:
+                self._supervisor.leave()
+            else:
+                await self._supervisor.stop(limit)
         if self._host is not None:
-            await self._host.stop_all(limit)
+            await self._host.stop_all(limit or 0.0)
         endpoint = getattr(self, "_endpoint", None)
         if endpoint is not None:
             endpoint.stop()
@@ -400,7 +421,9 @@ class UltraFastAgentManager(SystemContext):
             await asyncio.to_thread(self.persistence.stop)
         await self.events.close()
         region.retire()
-        remove_region(self.region_path)
+        if limit is not None:
+            remove_region(self.region_path)
+        ground.lock.release()
 
     async def __aenter__(self) -> UltraFastAgentManager:
         self._termination.begin()

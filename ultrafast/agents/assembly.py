@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 from collections.abc import Callable
 from typing import Any, Final, NamedTuple
@@ -36,11 +37,17 @@ __all__ = [
     "executor_factory",
     "host_count",
     "persistence_of",
+    "restore_once",
 ]
 
 # The key travels to workers in their environment, never through the region or a command line.
 KEY_VARIABLE = "ANTHROPIC_API_KEY"
 _FILE_SPARE: Final = 64 << 20
+# Of this region only: in no snapshot.
+_SPACE: Final = "ultrafast.bus"
+_RESTORED: Final = "restored"
+
+log = logging.getLogger(__name__)
 
 
 class Parts(NamedTuple):
@@ -139,3 +146,17 @@ def persistence_of(config: Config, table: Table, events: EnhancedEventBus) -> Pe
         size_max=config.persist_file_size or 4 * config.memory_store_size + _FILE_SPARE,
         on_event=tell,
     )
+
+
+def restore_once(persistence: Persistence, table: Table) -> None:
+    """Put what the snapshot file holds into the store, unless that was done in this region.
+
+    A region that was adopted has newer entries, but where the start that made it died over this.
+    Waits for the disk.
+    """
+    done = table.get(_SPACE, _RESTORED) is True
+    if not done:
+        table.set(_SPACE, _RESTORED, False)  # so that there is room for the word
+    persistence.restore(load=not done)
+    if not done and not table.set(_SPACE, _RESTORED, True):
+        log.warning("no room in the store to note that its snapshot is restored")

@@ -22,8 +22,9 @@ from typing import Any
 
 import msgspec
 
-from ultrafast.agents.processes.adoption import adopt, mend
+from ultrafast.agents.processes.adoption import mend
 from ultrafast.core import Region, Sizes, Table
+from ultrafast.core._region import ROLE_MANAGER
 from ultrafast.store import UltraFastMemoryStore
 from ultrafast.store.persistence import Persistence
 
@@ -148,10 +149,7 @@ def _taken(path: Path, entries: int) -> Turn:
 def _adopted(left: Path, entries: int) -> tuple[dict[str, float], int]:
     asyncio.run(asyncio.sleep(0))  # the first loop of a process loads modules
     begun = time.perf_counter_ns()
-    region = asyncio.run(adopt(str(left), b""))
-    if region is None:
-        raise AssertionError("the region was not taken over")
-    with region:
+    with Region.attach(str(left), ROLE_MANAGER) as region:
         store = UltraFastMemoryStore(Table(region))
         found = store.get(SPACE, "key-0000007")
         passed_ns = time.perf_counter_ns() - begun

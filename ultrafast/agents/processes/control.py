@@ -1,7 +1,7 @@
-"""The pipe between a manager and a worker it started: msgpack frames, each with its length.
+"""The pipe between a manager and a worker, started or adopted: msgpack frames with their length.
 
 It carries what must not travel through shared memory (classes) and what must work when shared
-memory does not (the end of the other side). Stands on msgspec and a socketpair.
+memory does not (the end of the other side). Stands on msgspec and a pair of sockets.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ from ultrafast.agents.hosting.blocking import Blockage
 from ultrafast.agents.registry import AgentType
 
 __all__ = [
+    "Adopt",
+    "Adopted",
     "Blocked",
     "Failed",
     "Frame",
     "HandedOver",
     "Hello",
     "Pipe",
+    "Place",
     "Prepare",
     "Ready",
     "Recycle",
@@ -34,6 +37,13 @@ __all__ = [
 _LENGTH = struct.Struct("<I")
 
 
+class Place(msgspec.Struct, frozen=True, array_like=True):
+    """A process, by its slot in the region and which of those that have had it."""
+
+    slot: int
+    incarnation: int
+
+
 class Hello(msgspec.Struct, frozen=True, tag=True):
     """Manager to worker, first: who you are and how to work."""
 
@@ -43,6 +53,7 @@ class Hello(msgspec.Struct, frozen=True, tag=True):
     concurrency: int
     sys_path: list[str]
     types: list[AgentType]
+    manager: Place
     handed_over: bool = False
 
 
@@ -69,6 +80,20 @@ class Recycle(msgspec.Struct, frozen=True, tag=True):
     """Manager to worker: hand your agents over to a successor, and end."""
 
     timeout_s: float
+
+
+class Adopt(msgspec.Struct, frozen=True, tag=True):
+    """The next manager to a worker that lost its own, first: I have this slot, and you are mine."""
+
+    manager: Place
+    sys_path: list[str]
+
+
+class Adopted(msgspec.Struct, frozen=True, tag=True):
+    """Worker to its next manager: I am yours; these types I know."""
+
+    index: int
+    types: list[AgentType]
 
 
 class Ready(msgspec.Struct, frozen=True, tag=True):
@@ -106,6 +131,8 @@ class Blocked(msgspec.Struct, frozen=True, tag=True):
 Frame = (
     Prepare
     | Hello
+    | Adopt
+    | Adopted
     | Register
     | Recycle
     | Shutdown

@@ -45,6 +45,8 @@ class WorkerProcess:
         """Whether it has; never waits."""
         if self._child is not None:
             return self._child.poll() is not None
+        if self.pidfd < 0:
+            return True  # whoever closed it knew
         poller = select.poll()
         poller.register(self.pidfd, select.POLLIN)
         return bool(poller.poll(0))

@@ -14,8 +14,9 @@ from typing import Final
 from ultrafast.agents.hosting.host import AgentHost
 from ultrafast.agents.placing.spawner import Spawner
 from ultrafast.bus.endpoint import Endpoint
+from ultrafast.core import Table
 
-__all__ = ["MemoryLimit", "hand_over", "own_bytes"]
+__all__ = ["MemoryLimit", "hand_over", "note_handover", "own_bytes", "was_handed_over"]
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +26,7 @@ _LOOKS: Final = 2
 _REST_S: Final = 10.0
 _LONGEST_REST_S: Final = 600.0
 _PAUSE_S: Final = 0.005
+_SPACE: Final = "ultrafast.bus"
 
 
 def own_bytes(pid: int) -> int:
@@ -86,6 +88,16 @@ class MemoryLimit:
         self._rests[index] = now + rest_s, rest_s
         del self._above[index]
         return found
+
+
+def note_handover(table: Table, index: int) -> None:
+    """Have it known that a worker left on purpose, also to a manager who was not there."""
+    table.set(_SPACE, f"left-{index}", True)
+
+
+def was_handed_over(table: Table, index: int) -> bool:
+    """Whether the last worker in a place left on purpose; asked once, for its successor."""
+    return table.delete(_SPACE, f"left-{index}")
 
 
 async def hand_over(host: AgentHost, endpoint: Endpoint, spawner: Spawner, limit_s: float) -> bool:

@@ -20,7 +20,7 @@ from ultrafast.agents.processes.control import Pipe, Prepare
 from ultrafast.agents.processes.handles import WorkerProcess
 from ultrafast.agents.registry import AgentType
 
-__all__ = ["Spares", "Started", "start_process"]
+__all__ = ["Spares", "Started", "keep_from_children", "start_process"]
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,11 @@ def _close_pipes() -> None:
 os.register_at_fork(after_in_child=_close_pipes)
 
 
+def keep_from_children(pipe: Pipe) -> None:
+    """Have forked children let go of a manager's end of a pipe."""
+    _pipes.add(pipe)
+
+
 class Started(NamedTuple):
     """A worker's process, and our end of its pipe."""
 
@@ -56,8 +61,14 @@ class Started(NamedTuple):
         self.pipe.close()
 
 
-def start_process(environment: Mapping[str, str]) -> Started:
+def start_process(environment: Mapping[str, str], *, apart: bool = False) -> Started:
     """Start a worker's process; it waits to be told who it is.
+
+    Parameters
+    ----------
+    environment : mapping
+    apart : bool
+        In a session of its own: what ends the manager's, a terminal's hang-up, does not reach it.
 
     Raises
     ------
@@ -72,6 +83,7 @@ def start_process(environment: Mapping[str, str]) -> Started:
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
             env=environment,
+            start_new_session=apart,
         )
         pidfd = os.pidfd_open(process.pid)
     except OSError:
@@ -83,7 +95,7 @@ def start_process(environment: Mapping[str, str]) -> Started:
     finally:
         theirs.close()
     pipe = Pipe(ours)
-    _pipes.add(pipe)
+    keep_from_children(pipe)
     return Started(pipe, WorkerProcess(process.pid, pidfd, process))
 
 
@@ -98,11 +110,19 @@ class Spares:
         Of the processes.
     types : dict
         Registered agent types by name; their modules are imported ahead.
+    apart : bool
+        As `start_process` has it.
     """
 
     def __init__(
-        self, count: int, environment: Mapping[str, str], types: Mapping[str, AgentType]
+        self,
+        count: int,
+        environment: Mapping[str, str],
+        types: Mapping[str, AgentType],
+        *,
+        apart: bool = False,
     ) -> None:
+        self._apart = apart
         self._count = count
         self._environment = environment
         self._types = types
@@ -119,7 +139,7 @@ class Spares:
         self._bury()
         if self._waiting:
             return self._waiting.pop(0)
-        return start_process(self._environment)
+        return start_process(self._environment, apart=self._apart)
 
     def pids(self) -> list[int]:
         """Process ids of those that wait."""
@@ -141,7 +161,7 @@ class Spares:
 
     def _start(self) -> None:
         try:
-            spare = start_process(self._environment)
+            spare = start_process(self._environment, apart=self._apart)
         except OSError as error:
             log.warning("no spare worker could be started: %s; trying again", error)
             return

@@ -16,11 +16,14 @@ import msgspec
 
 from ultrafast.agents.processes.affinity import cpus_of
 from ultrafast.agents.processes.control import (
+    Adopt,
+    Adopted,
     Blocked,
     Failed,
     HandedOver,
     Hello,
     Pipe,
+    Place,
     Ready,
     Recycle,
     Register,
@@ -29,8 +32,9 @@ from ultrafast.agents.processes.control import (
 )
 from ultrafast.agents.processes.handles import WorkerProcess
 from ultrafast.agents.processes.mending import Mender
-from ultrafast.agents.processes.recycling import MemoryLimit
-from ultrafast.agents.processes.spares import Spares
+from ultrafast.agents.processes.recycling import MemoryLimit, was_handed_over
+from ultrafast.agents.processes.spares import Spares, keep_from_children
+from ultrafast.agents.processes.succession import Left, find_workers
 from ultrafast.agents.processes.workers import Worker, WorkerState
 from ultrafast.agents.registry import AgentType
 from ultrafast.bus.bus import UltraFastCommunicationBus
@@ -86,7 +90,10 @@ class Supervisor:
         self._types = types
         self._by_value = by_value
         self._memory = MemoryLimit(config.worker_memory_bytes)
-        self._spares = Spares(config.spare_workers if config.workers else 0, environment, types)
+        spares = config.spare_workers if config.workers else 0
+        self._spares = Spares(spares, environment, types, apart=config.persist)
+        me = endpoint.region.slot
+        self._place = Place(me, endpoint.region.owner(me).incarnation)
         self._on_event = on_event
         self._mender = Mender(endpoint, bus, on_event)
         self._workers = [Worker(index) for index in range(config.workers or 0)]
@@ -95,8 +102,15 @@ class Supervisor:
         self._stopping = False
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    async def start(self) -> None:
+    async def start(self, *, adopting: bool = False, starting: bool = True) -> None:
         """Start every worker and wait until all take messages.
+
+        Parameters
+        ----------
+        adopting : bool
+            Whether another manager's workers may live; those are taken over as they are.
+        starting : bool
+            False: no worker is started where none lives. For one who only ends the system.
 
         Raises
         ------
@@ -108,10 +122,17 @@ class Supervisor:
         self._loop = asyncio.get_running_loop()
         for worker in self._workers:
             cpus_of(self._config.worker_affinity, worker.index)  # said before any is started
+        if adopting:
+            self._mender.close_left()
+            for left in await find_workers(self._endpoint, self._config.worker_hang_timeout_s):
+                self._adopt(self._workers[left.place], left)
+            self._mender.recover_dead()
         for worker in self._workers:
-            self._launch(worker)
-        await asyncio.gather(*(self._await_ready(worker) for worker in self._workers))
+            if worker.process is None and starting:
+                self._launch(worker)
         self._keep(self._watch())
+        expected = [each for each in self._workers if each.process is not None]
+        await asyncio.gather(*(self._await_ready(worker) for worker in expected))
         self._keep(self._spares.keep(self._all_well))
 
     async def register(self, kind: AgentType) -> None:
@@ -158,6 +179,23 @@ class Supervisor:
                 worker.pipe.send(Shutdown(timeout_s=timeout_s))
         await asyncio.gather(*(self._end(worker, timeout_s) for worker in running))
 
+    def leave(self) -> list[WorkerProcess]:
+        """Let go of every worker, and let it live: it waits for the next manager. Spares end.
+
+        Returns
+        -------
+        list of WorkerProcess
+            Those let go.
+        """
+        self._stopping = True
+        for task in self._tasks:
+            task.cancel()
+        self._spares.stop()
+        left = [worker.process for worker in self._workers if worker.process is not None]
+        for worker in self._workers:
+            self._forget(worker)
+        return left
+
     async def _end(self, worker: Worker, timeout_s: float) -> None:
         process = worker.process
         assert process is not None
@@ -187,12 +225,8 @@ class Supervisor:
                 f"worker {worker.index} of {len(self._workers)} could not be started: {error}"
                 f"{advice(error.errno)}"
             ) from error
-        worker.slot = None
-        worker.error = None
-        worker.blocked = None
-        worker.unknown.clear()
-        worker.by_value = {kind.name for kind in self._types.values() if kind.how == "value"}
-        worker.ready = self._loop.create_future()
+        self._renew(worker)
+        left = was_handed_over(self._endpoint.table, worker.index)
         worker.pipe.send(
             Hello(
                 config=encode_config(self._config),
@@ -200,11 +234,36 @@ class Supervisor:
                 path=self._region.path,
                 concurrency=self._share(worker.index),
                 sys_path=list(sys.path),
-                handed_over=worker.handed_over,
+                handed_over=worker.handed_over or left,
+                manager=self._place,
                 types=list(self._types.values()),
             )
         )
         self._listen_to(worker, worker.pipe, worker.process)
+
+    def _renew(self, worker: Worker) -> None:
+        by_value = {kind.name for kind in self._types.values() if kind.how == "value"}
+        worker.renew(self._loop.create_future(), by_value)
+
+    def _adopt(self, worker: Worker, left: Left) -> None:
+        """Become the supervisor of a process that another manager started."""
+        self._renew(worker)
+        worker.process, worker.pipe, worker.slot = left.process, left.pipe, left.slot
+        # Until it has answered and knows what types there are now.
+        worker.unknown.update(self._types)
+        left.pipe.send(Adopt(manager=self._place, sys_path=list(sys.path)))
+        keep_from_children(left.pipe)
+        self._listen_to(worker, left.pipe, left.process)
+
+    def _met(self, worker: Worker, pipe: Pipe, frame: Adopted) -> None:
+        """It knows types that nobody has registered here: for its successors they stay known."""
+        for kind in frame.types:
+            if kind.name not in self._types:
+                self._types[kind.name] = kind
+                worker.unknown.discard(kind.name)
+        for kind in self._types.values():
+            self._send(pipe, Register(kind=kind))
+        self._on_event("worker.adopted", {"worker": worker.index, "pid": worker.state().pid})
 
     def _listen_to(self, worker: Worker, pipe: Pipe, process: WorkerProcess) -> None:
         pipe.socket.setblocking(False)
@@ -233,10 +292,13 @@ class Supervisor:
         for frame in frames:
             if isinstance(frame, Ready):
                 worker.slot = frame.slot
+                worker.begun = True
                 worker.failed_starts = 0
-                self._on_event(
-                    "worker.started", {"worker": worker.index, "restored": frame.restored}
-                )
+                if worker.process is not None and worker.process.is_ours:
+                    told = {"worker": worker.index, "restored": frame.restored}
+                    self._on_event("worker.started", told)
+            elif isinstance(frame, Adopted):
+                self._met(worker, pipe, frame)
             elif isinstance(frame, Registered):
                 self._acknowledged(worker, pipe, frame)
             elif isinstance(frame, Failed):
@@ -247,7 +309,7 @@ class Supervisor:
                 worker.blocked = frame.blockage
                 told = msgspec.structs.asdict(frame.blockage)
                 self._on_event("worker.blocked", {"worker": worker.index, **told})
-        done = worker.slot is not None and not worker.unknown
+        done = worker.begun and not worker.unknown
         if done and worker.ready is not None and not worker.ready.done():
             worker.ready.set_result(None)
 

@@ -51,6 +51,8 @@ class Worker:
         self.pipe: Pipe | None = None
         self.slot: int | None = None
         self.ready: asyncio.Future[None] | None = None
+        # It said that it takes messages; an adopted one has its slot before that.
+        self.begun = False
         self.restarts = 0
         self.failed_starts = 0
         self.error: str | None = None
@@ -62,6 +64,16 @@ class Worker:
         # Types that it could not import and has yet to learn by value, and all it was told so.
         self.unknown: set[str] = set()
         self.by_value: set[str] = set()
+
+    def renew(self, ready: asyncio.Future[None], by_value: set[str]) -> None:
+        """Forget the last process's; another fills the place."""
+        self.slot = None
+        self.begun = False
+        self.error = None
+        self.blocked = None
+        self.unknown.clear()
+        self.by_value = by_value
+        self.ready = ready
 
     def suspect(self) -> str:
         """Who may keep its loop from turning."""
