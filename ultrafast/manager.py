@@ -27,14 +27,13 @@ from ultrafast.agents.builtin import BUILTIN_TYPES
 from ultrafast.agents.context import SystemContext
 from ultrafast.agents.hosting.blocking import watch_here
 from ultrafast.agents.hosting.host import AgentHost
-from ultrafast.agents.placing.pools import PoolKeeper, PoolState
+from ultrafast.agents.placing.pools import PoolKeeper
 from ultrafast.agents.placing.rebalancing import Rebalancer
 from ultrafast.agents.placing.spawner import inbox_name
 from ultrafast.agents.processes.adoption import Ground, mend, refused, take_ground
 from ultrafast.agents.processes.mending import MANAGER_INBOX
 from ultrafast.agents.processes.supervisor import Supervisor
 from ultrafast.agents.processes.termination import Termination
-from ultrafast.agents.processes.workers import WorkerState
 from ultrafast.agents.registry import (
     AgentType,
     Delivery,
@@ -43,6 +42,7 @@ from ultrafast.agents.registry import (
     redelivery_limit,
 )
 from ultrafast.agents.restarts import Restart, RestartWhen, restart_of
+from ultrafast.agents.statistics import ManagerStatistics
 from ultrafast.bus.events import EnhancedEventBus
 from ultrafast.config import Config
 from ultrafast.core import Region, now_ns
@@ -66,31 +66,6 @@ _POOL_TICK_S: Final = 0.1
 _WARM_S: Final = 30.0
 # Entries of the store looked at a second, to give back those whose time is over.
 _SWEEP_ENTRIES: Final = 4096
-
-
-class ManagerStatistics(msgspec.Struct, frozen=True, kw_only=True):
-    """A system at one moment.
-
-    Attributes
-    ----------
-    name, region_path : str
-    region_bytes : int
-    agents : dict
-        Numbers of agents by type and state, from their records.
-    pools : dict of str to PoolState
-    workers : list of WorkerState
-    spares, pids : list of int
-        Processes that wait to take a dead worker's place; the manager, the workers and the spares.
-    """
-
-    name: str
-    region_path: str
-    region_bytes: int
-    agents: dict[str, dict[str, int]]
-    pools: dict[str, PoolState]
-    workers: list[WorkerState]
-    spares: list[int]
-    pids: list[int]
 
 
 class UltraFastAgentManager(SystemContext):

@@ -10,6 +10,7 @@ from ultrafast import __version__
 from ultrafast.cli.doctor import doctor
 from ultrafast.cli.run import run
 from ultrafast.cli.store import store
+from ultrafast.cli.systems import status, stop
 from ultrafast.cli.validate import validate
 
 __all__ = ["app"]
@@ -41,4 +42,6 @@ def _options(
 app.command()(run)
 app.command()(validate)
 app.command()(doctor)
+app.command()(status)
+app.command()(stop)
 app.add_typer(store, name="store")

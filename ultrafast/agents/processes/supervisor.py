@@ -340,7 +340,8 @@ class Supervisor:
     async def _tell(self, kind: AgentType) -> list[str]:
         """Register a type with every worker: the errors of those that refused it."""
         self._types[kind.name] = kind
-        told = [w for w in self._workers if w.pipe is not None and w.slot is not None]
+        # One that starts just now was told of those before: this one it reads after its Hello.
+        told = [worker for worker in self._workers if worker.pipe is not None]
         acks = {worker.index: self._loop.create_future() for worker in told}
         self._acks[kind.name] = acks
         for worker in told:
