@@ -166,6 +166,10 @@ def test_attaching_without_descriptors(tmp_path: Path) -> None:
 def test_a_forked_child_has_no_part_in_its_parents_system(tmp_path: Path, workers: int) -> None:
     """Its calls raise; leaving the `async with` in it ends nothing of its parent's."""
     text = f"""
+    import warnings
+    # From 3.12 on Python warns of a fork beside threads, whose end it may just have missed.
+    warnings.simplefilter("ignore", DeprecationWarning)
+
     async def main():
         parent = os.getpid()
         async with uf.UltraFastAgentManager(

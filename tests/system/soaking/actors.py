@@ -121,7 +121,7 @@ class Taker(_Worker):
                 for item in items:
                     if rejects(item.body[0]):
                         item.reject()
-                    elif "blocks" in self.leaks and item.body[0] % 4 == 0:
+                    elif "blocks" in self.leaks and item.body[0] % 4:
                         _leaked.append(item)
                     else:
                         item.release()
