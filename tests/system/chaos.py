@@ -5,11 +5,11 @@ The short form runs in the suite (`test_chaos.py`); the long one is this file:
     .venv/bin/python tests/system/chaos.py --minutes 15 --agents 10000
 
 Messages come from outside and from agent to agent; a worker is killed every few seconds; agents are
-spawned, asked and stopped all the while; some fail by themselves, and some are not to be restarted.
-In the end every accepted message was handled or is a dead letter, none was handled twice but with
-the mark of a redelivery, every agent lives or has ended as its policy says, and memory, blocks,
-queues, entries and descriptors have not grown. The exit status is 1 when anything of this does not
-hold.
+moved between workers, spawned, asked and stopped all the while; some fail by themselves, and some
+are not to be restarted. In the end every accepted message was handled or is a dead letter, none was
+handled twice but with the mark of a redelivery, every agent lives or has ended as its policy says,
+and memory, blocks, queues, entries and descriptors have not grown. The exit status is 1 when
+anything of this does not hold.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ def show(report: Report) -> str:
         ("agents that came", f"{report.spawned:,}"),
         ("    and were stopped", f"{report.terminated:,}"),
         ("    and ended with their worker", f"{report.ended:,}"),
+        ("agents moved between workers", f"{report.moved:,}"),
         ("refused, the sender was told", f"{report.refused:,}"),
         ("accepted", f"{book.accepted:,}"),
         ("handled", f"{book.delivered:,}"),

@@ -37,6 +37,9 @@ _SHARES: Final = {"chaos-steady": 0.8, "chaos-frail": 0.1, "chaos-mortal": 0.1}
 _BRIEF_SHARE: Final = 0.02
 _ASKED_AFTER_A_DEATH: Final = 20
 _LETTERS: Final = 5000
+_MOVES: Final = 5
+_MOVES_EVERY_S: Final = 0.1
+_MOVE_S: Final = 10.0
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,6 +79,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         their workers, as their policy says.
     refused : int
         The sender was told.
+    moved : int
+        Agents that went from a worker to another.
     back_s : list of float
         From each death until so many of those who lived there answered, among all the rest.
     account : Account
@@ -89,6 +94,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     terminated: int
     ended: int
     refused: int
+    moved: int
     back_s: list[float]
     account: Account
     trends: list[Trend]
@@ -97,7 +103,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def passed(self) -> bool:
         """Nothing lost, nobody missing, nothing grown; and something happened."""
-        return not self.violations and self.kills > 0 and self.account.accepted > 0
+        happened = self.kills > 0 and self.moved > 0 and self.account.accepted > 0
+        return not self.violations and happened
 
 
 class _Chaos:
@@ -132,7 +139,9 @@ class _Chaos:
         await self._populate()
         letters = asyncio.create_task(self._take_letters())
         try:
-            await asyncio.gather(self._send(), self._come_and_go(), self._kill(), self._sample())
+            await asyncio.gather(
+                self._send(), self._come_and_go(), self._move(), self._kill(), self._sample()
+            )
             await asyncio.gather(*self._answers)
             await self._settle()
             await self._judge_agents()
@@ -156,6 +165,7 @@ class _Chaos:
             terminated=self._count_of["terminated"],
             ended=self._count_of["ended"],
             refused=self._count_of["refused"],
+            moved=self._count_of["moved"],
             back_s=sorted(self._back_s),
             account=book,
             trends=trends,
@@ -243,6 +253,23 @@ class _Chaos:
             # One whose worker dies before it has answered may have ended, or not have begun.
             if await self._ask(agent) and self._agents.look(agent) is not None:
                 self._mortal.add(agent)
+
+    async def _move(self) -> None:
+        """Some of the movable ones, each to another's worker or to one that has few agents."""
+        movable = self._living[: round(self._settings.agents * _SHARES["chaos-steady"])]
+        until = time.monotonic() + self._settings.seconds
+        while time.monotonic() < until:
+            some = self._chance.sample(movable, 2 * _MOVES)
+            moves = (
+                self._manager.move_agent(agent, affinity=other, timeout_s=_MOVE_S)
+                for agent, other in zip(some[:_MOVES], [*some[_MOVES:-1], None], strict=True)
+            )
+            for outcome in await asyncio.gather(*moves, return_exceptions=True):
+                # A worker that is killed takes its time; the agent is where its record says.
+                if isinstance(outcome, BaseException) and not isinstance(outcome, TimeoutError):
+                    self._violations.append(f"a move ended with {outcome!r}")
+                self._count_of["moved"] += outcome is True
+            await asyncio.sleep(_MOVES_EVERY_S)
 
     async def _kill(self) -> None:
         until = time.monotonic() + self._settings.seconds
@@ -343,5 +370,5 @@ async def run(settings: Settings) -> Report:
     with tempfile.TemporaryDirectory(prefix="ultrafast-chaos-") as directory:
         async with uf.UltraFastAgentManager(config) as manager:
             for name, (cls, restart) in TYPES.items():
-                manager.register(name, cls, restart=restart)
+                manager.register(name, cls, restart=restart, movable=name == "chaos-steady")
             return await _Chaos(manager, settings, directory).run()
