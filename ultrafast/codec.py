@@ -38,6 +38,7 @@ __all__ = [
     "decode",
     "decode_msgpack",
     "encode",
+    "encode_msgpack",
     "lends",
     "publication",
     "unpublished",
@@ -287,6 +288,8 @@ _encode = msgspec.msgpack.Encoder(enc_hook=_hook).encode
 _decode = msgspec.msgpack.Decoder(ext_hook=_ext_hook).decode
 decode_msgpack = _decode
 """`decode` of a MSGPACK body by the shortest way: raises ValueError, or what msgspec raises."""
+encode_msgpack = _encode
+"""`encode` of what becomes one, likewise: raises what msgspec raises."""
 _encode_head = msgspec.msgpack.Encoder().encode
 _decode_head = msgspec.msgpack.Decoder(tuple[str, list[int], bool]).decode
 

@@ -22,6 +22,7 @@ from ultrafast.core import (
     Sender,
 )
 from ultrafast.core._agents import ACTIVE, DRAINING, NO_LIMIT, STARTING
+from ultrafast.core._bodies import Bodies
 from ultrafast.core._correlations import Correlations
 from ultrafast.core._queue import REDELIVERED, TRACE_BYTES, TRACED
 from ultrafast.core._status import OK
@@ -73,7 +74,7 @@ class House:
 
         self.numbers = Correlations(self.queues.region.slot << 54)
         return Sender(
-            self.queues, self.agents, self.metrics, self.numbers, DATA, RAW, encode,
+            self.queues, self.agents, self.metrics, self.numbers, DATA, RAW, Bodies(encode),
             {"normal": 1, "low": 3}, lane_of, lambda: trace, (SENT, REFUSED),
         )  # fmt: skip
 

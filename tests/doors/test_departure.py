@@ -8,6 +8,7 @@ from ultrafast import errors
 from ultrafast.codec import RAW
 from ultrafast.core import Agents, Departure, Metrics, Queues, Receiver, Region, Sender
 from ultrafast.core._agents import ACTIVE, ARRIVING, MOVING, STARTING
+from ultrafast.core._bodies import Bodies
 from ultrafast.core._correlations import Correlations
 from ultrafast.core._status import OK
 
@@ -24,8 +25,8 @@ class Post:
 
     def sending(self, encode: Callable[[bytes], tuple[bytes, int]]) -> Sender:
         return Sender(
-            self.queues, self.agents, Metrics(self.queues.region), Correlations(1), 0, RAW, encode,
-            {"normal": 2, "high": 1}, int, lambda: None, (0, 1),
+            self.queues, self.agents, Metrics(self.queues.region), Correlations(1), 0, RAW,
+            Bodies(encode), {"normal": 2, "high": 1}, int, lambda: None, (0, 1),
         )  # fmt: skip
 
     def agent(self, inbox: int) -> int:

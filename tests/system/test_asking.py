@@ -2,7 +2,9 @@
 
 import asyncio
 import contextvars
-from typing import Any
+import inspect
+import threading
+from typing import Any, ClassVar
 
 import pytest
 
@@ -99,5 +101,106 @@ def test_chains_of_agents_answer_and_times_end_alone() -> None:
             await asyncio.sleep(0.01)  # out of the worker's queue, into its own
         with pytest.raises(errors.QueueFull):
             await m.request(None, silent[0], 0, timeout_s=0.05)
+
+    one_loop(main)
+
+
+def test_what_is_answered_at_once_is_a_copy_in_its_plain_form() -> None:
+    class Keeper(uf.Agent):
+        kept: ClassVar[list[Any]] = []
+
+        def on_message(self, message: uf.IncomingMessage) -> Any:
+            if message.body == "tuple":
+                return (1, (2, "ä"))
+            if message.body == "large":
+                return ["x" * 100_000]
+            if message.body == "surrogate":
+                return "\ud800"
+            if message.body == "wide":
+                return 1 << 64
+            return self.kept
+
+    async def main(m: uf.UltraFastAgentManager) -> None:
+        m.register("keeper", Keeper)
+        agent = await m.spawn_agent("keeper")
+        got = await m.request(None, agent, None)
+        got.append("mine")
+        assert Keeper.kept == [] and await m.request(None, agent, None) == []
+        assert await m.request(None, agent, "tuple") == [1, [2, "ä"]]
+        assert await m.request(None, agent, "large") == ["x" * 100_000]
+        for wrong in ("surrogate", "wide"):
+            with pytest.raises(errors.EncodeError):
+                await m.request(None, agent, wrong)
+        before = m.get_performance_metrics()
+        for body in ("tuple", "large", None):
+            await m.request(None, agent, body)
+        after = m.get_performance_metrics()
+        for each in ("sent", "delivered", "handled", "replies"):
+            assert after.counters[each] - before.counters[each] == 3
+        assert after.request_time.count - before.request_time.count == 3
+
+    one_loop(main)
+
+
+def test_a_request_is_a_coroutine_that_is_sent_when_it_is_awaited() -> None:
+    async def main(m: uf.UltraFastAgentManager) -> None:
+        agent, silent = await m.spawn_agent("echo"), await m.spawn_agent("silent")
+        asked = m.request(None, agent, 1)
+        assert inspect.isawaitable(asked)
+        assert await asked == 1
+        with pytest.raises(RuntimeError, match="already awaited"):
+            await asked
+        raw = m.bus.request(None, agent, 2)
+        assert asyncio.iscoroutine(raw) and await asyncio.create_task(raw) == 2
+        with pytest.raises(RuntimeError, match="already awaited"):
+            await raw
+        raw = m.bus.request(None, agent, 3)
+        with pytest.raises(TypeError, match="just-started"):
+            raw.send(1)
+        with pytest.raises(StopIteration) as ended:
+            raw.send(None)
+        assert ended.value.value == 3
+        # By hand, to where it waits for somebody else.
+        slow = m.bus.request(None, silent, 0.01)
+        future = slow.send(None)
+        assert asyncio.isfuture(future)
+        with pytest.raises(KeyError):
+            slow.throw(KeyError("enough"))
+        with pytest.raises(ZeroDivisionError):
+            m.bus.request(None, agent, 4).throw(ZeroDivisionError)
+        m.bus.request(None, agent, 5).close()
+        # Tuples and errors are values like any other.
+        assert await asyncio.wait_for(m.bus.request(None, agent, (1, 2)), 5.0) == [1, 2]
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(m.bus.request(None, silent, 60.0), 0.05)
+        with pytest.warns(RuntimeWarning, match="never awaited, and not sent"):
+            forgotten = m.bus.request(None, agent, 6)
+            del forgotten
+
+    one_loop(main)
+
+
+def test_what_comes_while_an_asker_is_answered_at_once_is_handled_at_the_next_turn() -> None:
+    """The bell is not armed between requests: the turn after them looks."""
+
+    async def main(m: uf.UltraFastAgentManager) -> None:
+        agent, counter = await m.spawn_agent("echo"), await m.spawn_agent("echo")
+        for _ in range(50):
+            assert await m.request(None, agent, None) is None
+            started = threading.Thread(target=m.bus.send_nowait, args=(None, counter, None))
+            started.start()
+            started.join()
+        async with asyncio.timeout(5.0):
+            while delivered(m) < 100:
+                await asyncio.sleep(0.001)
+        # Asleep again, with the bell armed: who rings now is heard.
+        await asyncio.sleep(0.01)
+        threading.Thread(target=m.bus.send_nowait, args=(None, counter, None)).start()
+        async with asyncio.timeout(5.0):
+            while delivered(m) < 101:
+                await asyncio.sleep(0.001)
+
+    def delivered(m: uf.UltraFastAgentManager) -> int:
+        return m.get_performance_metrics().counters["delivered"]
 
     one_loop(main)

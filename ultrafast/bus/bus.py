@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ultrafast.bus.consumer import Acknowledge, Consumer
@@ -57,6 +57,7 @@ class UltraFastCommunicationBus:
         self._metrics = endpoint.metrics
         self._sender = endpoint.sender
         self._asker = endpoint.asker
+        self._asker.wait_by(self._wait, self._ask_again)
         self._letters = DeadLetters(endpoint)
         self.say: Callable[[str, Any], object] = lambda subject, payload: None
         self.ahead: Callable[[], None] = lambda: None
@@ -169,7 +170,7 @@ class UltraFastCommunicationBus:
         """
         return self._sender.send_many(sender or 0, items, priority)
 
-    async def request(
+    def request(
         self,
         sender: int | None,
         receiver: int,
@@ -179,7 +180,7 @@ class UltraFastCommunicationBus:
         timeout_s: float = 5.0,
         kind: Kind = Kind.DATA,
         ttl_s: float | None = None,
-    ) -> Any:
+    ) -> Coroutine[Any, Any, Any]:
         """Send a message and wait for what the agent's handler returns.
 
         Raises
@@ -195,27 +196,34 @@ class UltraFastCommunicationBus:
         MessageNotRepeated
             Its worker died with the message, which may not be delivered again.
         """
-        started = now_ns()
-        asked = (sender or 0, receiver, body, priority)
         extra = 0 if ttl_s is None else ttl_ms_of(ttl_s)
-        answer = self._asker.ask(*asked, timeout_s, extra, kind)
-        if answer is None:
-            answer = await self._ask_again(started, asked, timeout_s, extra, kind)
-        if type(answer) is not Message:
-            number = self._asker.number if kind else 0
-            try:
-                answer = await answer
-            except asyncio.CancelledError:
-                if kind == Kind.TASK:
-                    self._call_off(receiver, number, priority)
-                raise
-            except TimeoutError:
-                self._metrics.add(Counter.EXPIRED)
-                if kind == Kind.TASK:
-                    self._call_off(receiver, number, priority)
-                raise TimeoutError(
-                    f"agent {receiver:#x} did not answer within {timeout_s:g} s"
-                ) from None
+        return self._asker.request(sender or 0, receiver, body, priority, timeout_s, extra, kind)
+
+    async def _wait(
+        self,
+        future: asyncio.Future[Message],
+        number: int,
+        started: int,
+        sender: int,
+        receiver: int,
+        priority: str | int,
+        timeout_s: float,
+        kind: int,
+    ) -> Any:
+        """What the answer to a request says that is under way."""
+        try:
+            answer = await future
+        except asyncio.CancelledError:
+            if kind == Kind.TASK:
+                self._call_off(receiver, number, priority)
+            raise
+        except TimeoutError:
+            self._metrics.add(Counter.EXPIRED)
+            if kind == Kind.TASK:
+                self._call_off(receiver, number, priority)
+            raise TimeoutError(
+                f"agent {receiver:#x} did not answer within {timeout_s:g} s"
+            ) from None
         return self._asker.value(answer, started)
 
     def _call_off(self, receiver: int, number: int, priority: str | int) -> None:
@@ -231,24 +239,31 @@ class UltraFastCommunicationBus:
     async def _ask_again(
         self,
         started: int,
-        asked: tuple[int, int, Any, str | int],
+        sender: int,
+        receiver: int,
+        body: Any,
+        priority: str | int,
         timeout_s: float,
         extra: int,
         kind: int,
-    ) -> Message | asyncio.Future[Message]:
-        """Ask until the request is accepted, or its time is over."""
+    ) -> Any:
+        """Ask until the request is accepted, then wait for its answer; or its time is over."""
         pause_s = 0.0002
         while (left_s := timeout_s - (now_ns() - started) / 1e9) > 0:
             await asyncio.sleep(min(pause_s, left_s))
             pause_s = min(pause_s * 2, 0.01)
             left_s = timeout_s - (now_ns() - started) / 1e9
-            answer = self._asker.ask(*asked, left_s, extra, kind, started)
-            if answer is not None:
-                return answer
+            asked = self._asker.ask(sender, receiver, body, priority, left_s, extra, kind, started)
+            if asked is not None:
+                there, answer, number = asked
+                if there:
+                    return answer
+                about = (sender, receiver, priority, timeout_s, kind)
+                return await self._wait(answer, number, started, *about)
         self._metrics.add(Counter.SENT)
         self._metrics.add(Counter.REFUSED)
         raise QueueFull(
-            f"the mailbox of agent {asked[1]:#x}, or its worker's queue, was full for "
+            f"the mailbox of agent {receiver:#x}, or its worker's queue, was full for "
             f"{timeout_s:g} s"
         )
 

@@ -31,6 +31,7 @@ from ultrafast.core import (
     now_ns,
 )
 from ultrafast.core._asking import Asker
+from ultrafast.core._bodies import Bodies
 from ultrafast.core._requests import Requests
 from ultrafast.core._waiting import SPIN_US
 from ultrafast.errors import QueueFull, RegionClosed
@@ -86,6 +87,9 @@ class Endpoint(Outpost):
         self.index = self.queues.open(inbox)
         self.receiver = Receiver(self.queues, self.index)
         region.set_queue(self.index)
+        encoded = Bodies(
+            bodies.encode, bodies.encode_msgpack, bodies.decode_msgpack, bodies.MSGPACK
+        )
         self.sender = Sender(
             self.queues,
             self.agents,
@@ -93,7 +97,7 @@ class Endpoint(Outpost):
             self.correlations,
             int(Kind.DATA),
             bodies.RAW,
-            bodies.encode,
+            encoded,
             PRIORITIES,
             lane_of,
             tracing.current,
@@ -110,8 +114,9 @@ class Endpoint(Outpost):
         self._handover.answer_by(
             self.queues,
             self._requests,
-            bodies.encode,
+            encoded,
             (int(Kind.REPLY), int(Kind.ERROR)),
+            self.index,
             REPLY_LANE,
             int(Counter.REPLIES),
         )
@@ -120,12 +125,10 @@ class Endpoint(Outpost):
             self.receiver,
             self._handover,
             self._requests,
-            self._wake,
+            self._drain_again,
             self._raise_later,
             value_of,
-            bodies.decode_msgpack,
             int(Kind.REPLY),
-            bodies.MSGPACK,
             int(Histogram.REQUEST),
         )
         self._lookout = Lookout(loop_spin_ns)
@@ -233,10 +236,11 @@ class Endpoint(Outpost):
         if not empty:
             self._soon()
 
-    def _wake(self) -> None:
-        """Empty the inbox at the loop's next turn, whether somebody rings or not."""
-        if self._again is None:
-            self._soon()
+    def _drain_again(self) -> None:
+        """Empty the inbox now, whether somebody rang or not; what was to look again need not."""
+        if self._again is not None:
+            self._again.cancel()
+        self._drain()
 
     def _raise_later(self, error: BaseException) -> None:
         """Raise where nobody's request is in the way: out of the loop, as `_drain` does."""

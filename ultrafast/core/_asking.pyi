@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextvars import Context
 from typing import Any, final
 
@@ -11,23 +11,34 @@ from ultrafast.core._sender import Sender
 
 @final
 class Asker:
-    @property
-    def number(self) -> int: ...
     def __new__(
         cls,
         sender: Sender,
         receiver: Receiver,
         handover: Handover,
         requests: Requests,
-        soon: Callable[[], object],
+        empty: Callable[[], object],
         went_wrong: Callable[[BaseException], object],
         read: Callable[[Message], Any],
-        decode: Callable[[Message], Any],
         answers: int,
-        plain: int,
         latency: int,
     ) -> Asker: ...
     def run_on(self, loop: asyncio.AbstractEventLoop, context: Context) -> None: ...
+    def wait_by(
+        self,
+        wait: Callable[..., Coroutine[Any, Any, Any]],
+        again: Callable[..., Coroutine[Any, Any, Any]],
+    ) -> None: ...
+    def request(
+        self,
+        sender: int,
+        receiver: int,
+        body: Any,
+        priority: str | int,
+        timeout_s: float,
+        extra: int = 0,
+        kind: int = 0,
+    ) -> Asking: ...
     def ask(
         self,
         sender: int,
@@ -38,5 +49,14 @@ class Asker:
         extra: int = 0,
         kind: int = 0,
         sent_ns: int = 0,
-    ) -> Message | asyncio.Future[Message] | None: ...
+    ) -> tuple[bool, Any, int] | None: ...
     def value(self, answer: Message, asked_ns: int) -> Any: ...
+
+@final
+class Asking(Coroutine[Any, Any, Any]):
+    def send(self, value: Any) -> Any: ...
+    def throw(self, kind: Any, value: Any = None, traceback: Any = None) -> Any: ...
+    def close(self) -> None: ...
+    def __await__(self) -> Asking: ...
+    def __next__(self) -> Any: ...
+    def __iter__(self) -> Asking: ...

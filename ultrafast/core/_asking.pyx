@@ -1,27 +1,47 @@
 # cython: language_level=3, binding=False, embedsignature=True
 # cython: boundscheck=False, wraparound=False
-"""Requests: from an id and a body to what the handler returned, by two calls.
+"""Requests: from an id and a body to what the handler returned, by one call.
 
 Stands on the sender, the table of requests and the handover. A request to an agent of the own process
 lies in shared memory like any other, but rings no bell: the asker's own turn hands the inbox out, for
-half a millisecond of each turn of the loop, and often has the answer at the end of the call.
+half a millisecond of each turn of the loop, and often has the answer at the end of the call. Until
+the loop's next turn, which empties the inbox once more, nobody else needs to ring either.
 """
 
 cimport cython
 from cpython.contextvars cimport PyContext_Enter, PyContext_Exit
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_INCREF
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from ultrafast.core cimport _c
-from ultrafast.core._delivery cimport RAN_EMPTY, Handover, monotonic_ns
+from ultrafast.core._delivery cimport Handover, monotonic_ns
 from ultrafast.core._message cimport HELD, Message
 from ultrafast.core._receiver cimport Receiver
 from ultrafast.core._region cimport can_write
 from ultrafast.core._requests cimport Asked, Requests
 from ultrafast.core._sender cimport Sender
 
+import warnings
+from collections.abc import Coroutine
+
+cdef extern from *:
+    """
+    typedef PySendResult (*uf_am_send)(PyObject *, PyObject *, PyObject **);
+
+    /* What `await` calls of a type: an outcome comes back without an exception made for it. */
+    static void uf_set_am_send(PyObject *type, int (*send)(PyObject *, PyObject *, PyObject **))
+    {
+        ((PyTypeObject *)type)->tp_as_async->am_send = (uf_am_send)(void (*)(void))send;
+    }
+    """
+    void uf_set_am_send(object type, int (*send)(PyObject *, PyObject *, PyObject **) except? -1)
+    int PyIter_Send(PyObject *, PyObject *, PyObject **) except? -1
+
 cdef enum:
     TURN_NS = 500000
     TIMEOUT_NS_MAX = 0x3fffffffffffffff
+    ENDED = 0  # a PySendResult
 
 
 @cython.final
@@ -32,31 +52,52 @@ cdef class Asker:
     ----------
     sender, receiver, handover, requests : Sender, Receiver, Handover, Requests
         This process's; the receiver is its inbox's.
-    soon : callable
-        Has the inbox emptied at the loop's next turn.
+    empty : callable
+        Empties the inbox, and has the loop sleep until something comes.
     went_wrong : callable
         Gets an exception that came out of handing messages out, to be raised elsewhere.
     read : callable
         Makes a value of an answer, or raises what it says; it releases it.
-    decode : callable
-        Makes a value of the bytes of an answer whose codec is `plain`, or raises.
-    answers, plain, latency : int
-        The kind of answers; that codec; the histogram of times to the answer.
+    answers, latency : int
+        The kind of answers; the histogram of times to the answer.
     """
 
     def __cinit__(self, Sender sender not None, Receiver receiver not None,
-                  Handover handover not None, Requests requests not None, soon, went_wrong, read,
-                  decode, uint8_t answers, uint8_t plain, uint32_t latency):
+                  Handover handover not None, Requests requests not None, empty, went_wrong, read,
+                  uint8_t answers, uint32_t latency):
         self._sender, self._receiver = sender, receiver
         self._handover, self._requests = handover, requests
-        self._soon, self._went_wrong, self._read, self._decode = soon, went_wrong, read, decode
-        self._answers, self._plain, self._latency = answers, plain, latency
+        self._empty, self._went_wrong, self._read = empty, went_wrong, read
+        self._answers, self._latency = answers, latency
 
     def run_on(self, loop, context):
         """Say which loop's futures to wait for, and the context to hand messages out in."""
         self._make_future, self._next_turn, self._context = (
             loop.create_future, loop.call_soon, context
         )
+
+    def wait_by(self, wait, again):
+        """Say how to wait.
+
+        Parameters
+        ----------
+        wait : callable
+            Makes a coroutine that gives what a request has for an answer, of: its future, its
+            number, when it was sent, sender, receiver, priority, timeout_s, kind.
+        again : callable
+            Makes one that sends it again until it is accepted, and waits, of: when that was tried
+            first, sender, receiver, body, priority, timeout_s, extra, kind.
+        """
+        self._wait, self._again = wait, again
+
+    def request(self, uint64_t sender, uint64_t receiver, body, priority, double timeout_s,
+                uint32_t extra=0, uint8_t kind=0):
+        """A coroutine that sends a request and gives its answer; the parameters are those of `ask`."""
+        cdef Asking made = Asking.__new__(Asking)
+        made._by, made._body, made._priority, made._timeout_s = self, body, priority, timeout_s
+        made._sender, made._receiver, made._extra, made._kind = sender, receiver, extra, kind
+        made._made = True
+        return made
 
     def ask(self, uint64_t sender, uint64_t receiver, body, priority, double timeout_s,
             uint32_t extra=0, uint8_t kind=0, uint64_t sent_ns=0):
@@ -77,111 +118,237 @@ cdef class Asker:
 
         Returns
         -------
-        Message, Future or None
-            The answer, if it is there; what will be it, or `TimeoutError`; None: it was refused.
+        (bool, object, int) or None
+            Whether the answer is there; then what it says, otherwise a Future of its message, or
+            `TimeoutError`; and the number of the request. None: it was refused.
 
         Raises
         ------
         AgentGone, MessageTooBig
-            And what the sender's encoder raises. Nothing was sent.
+            And what the sender's encoder raises: nothing was sent. What an answer carries of an
+            error.
         """
-        cdef uint32_t lane = self._sender._lane(priority)
+        cdef uint64_t number = 0
+        cdef uint64_t begun = 0
+        cdef Asked asked = self._ask(sender, receiver, body, priority, timeout_s, extra, kind, sent_ns,
+                                     &number, &begun)
+        if asked is None:
+            return None
+        if asked.told:
+            return True, asked.value, number
+        if asked.message is not None:
+            return True, self._value(asked.message, sent_ns if sent_ns != 0 else begun), number
+        return False, asked.future, number
+
+    cdef Asked _ask(self, uint64_t sender, uint64_t receiver, object body, object priority,
+                    double timeout_s, uint32_t extra, uint8_t kind, uint64_t sent_ns,
+                    uint64_t *number, uint64_t *begun_ns):
+        cdef Sender by = self._sender
+        cdef uint64_t now = monotonic_ns()
+        cdef uint64_t until
+        cdef uint32_t lane = by._lane(priority)
         cdef uint32_t worker = 0
         cdef uint32_t handle = 0
-        cdef uint64_t now, number
         cdef double limit = timeout_s * 1e9
-        cdef uint8_t codec
+        cdef uint8_t codec = 0
         cdef Asked asked
-        cdef bint mine
+        cdef bint here = False
         cdef _c.uf_message *head
+        begun_ns[0] = now
         if self._make_future is None:
             raise RuntimeError("requests are made once the endpoint has been started")
-        payload, codec = self._sender._encode(body)
-        can_write(self._sender.queues.region)
-        if self._sender._route(receiver, &worker) != _c.UF_OK:
+        payload = by._bodies._payload(body, &codec)
+        can_write(by.queues.region)
+        if by._route(receiver, &worker) != _c.UF_OK:
             return None
-        now = monotonic_ns()
-        if self._sender._fill(payload, codec, lane, sender, receiver,
-                              sent_ns if sent_ns != 0 else now, extra,
-                              self._sender._traced(), &handle) != _c.UF_OK:
+        if by._fill(payload, codec, lane, sender, receiver, sent_ns if sent_ns != 0 else now, extra,
+                    by._traced(), &handle) != _c.UF_OK:
             return None
-        head = <_c.uf_message *>_c.uf_pool_block(self._sender.queues._pool, handle)
+        head = <_c.uf_message *>_c.uf_pool_block(by.queues._pool, handle)
         head.kind = kind
         head.reply_queue = <uint16_t>(self._receiver.index + 1)
-        number = self.number = head.correlation
-        mine = worker == self._receiver.index
-        if mine:
-            # Awake already: nobody needs to ring.
-            _c.uf_bell_disarm(_c.uf_queue_bell(self._sender.queues._queues, worker))
+        number[0] = head.correlation
+        if worker == self._receiver.index:
+            # Awake already: nobody needs to ring. If messages are handed out now, up the stack, that
+            # goes on until the inbox is empty; otherwise the turn that `_may_run` asks for sees to it.
+            _c.uf_bell_disarm(_c.uf_queue_bell(by.queues._queues, worker))
+            here = not self._handover.running and self._may_run(now)
         if limit >= <double>TIMEOUT_NS_MAX:
             limit = <double>TIMEOUT_NS_MAX
-        asked = self._requests._expect(
-            number, now + (<uint64_t>limit if limit > 0 else 0)
-        )
+        until = now + (<uint64_t>limit if limit > 0 else 0)
+        if here:
+            asked = self._requests._expect_here(number[0], until)
+        else:
+            asked = self._requests._expect(number[0], until)
         try:
-            if not self._sender._push(receiver, lane, handle, payload, &worker):
-                self._requests.forget(number)
+            if not by._push(receiver, lane, handle, payload, &worker):
+                self._requests._forget(number[0])
                 return None
-            _c.uf_counter_add(self._sender._metrics, self._sender._sent, 1)
         except BaseException:  # raised again: it ended meanwhile, or its queue is damaged
-            self._requests.forget(number)
+            self._requests._forget(number[0])
             raise
-        finally:
-            if mine:
-                if self._handover.running:
-                    pass  # up the stack it goes on until the inbox is empty
-                elif self._may_run(now):
-                    self._run()
-                else:
-                    self._soon()
-        if asked.message is not None:
-            return asked.message
-        if asked.future is None:
-            asked.future = self._make_future()
-        return asked.future
+        _c.uf_counter_add(by._metrics, by._sent, 1)
+        if here:
+            self._run()
+            if asked.told:
+                can_write(by.queues.region)  # a handler may have closed it, or be a forked child
+                now = self._handover.now_ns
+                _c.uf_hist_record(by._metrics, self._latency,
+                                  now - begun_ns[0] if now > begun_ns[0] else 0)
+                return asked
+            if asked.message is not None:
+                return asked
+            self._requests._settle()
+        asked.future = self._make_future()
+        return asked
 
     def value(self, Message answer not None, uint64_t asked_ns):
         """What an answer says, which is released; what it carries of an error is raised."""
+        return self._value(answer, asked_ns)
+
+    cdef object _value(self, Message answer, uint64_t asked_ns):
         cdef uint64_t now = monotonic_ns()
         can_write(self._sender.queues.region)
         _c.uf_hist_record(
             self._sender._metrics, self._latency, now - asked_ns if now > asked_ns else 0
         )
-        if answer.kind != self._answers or answer.codec != self._plain or answer._hold != HELD:
+        if (
+            answer.kind != self._answers or answer.codec != self._sender._bodies.codec
+            or answer._hold != HELD or self._sender._bodies._read is None
+        ):
             return self._read(answer)
         try:
-            value = self._decode(answer)
+            value = self._sender._bodies._read(answer)
         except Exception:  # not swallowed: it is read once more, the ordinary way
             return self._read(answer)  # raises what an asker is to get
-        answer.release()
+        answer._let_go()
         return value
 
     cdef bint _may_run(self, uint64_t now_ns) except *:
-        """Whether there is time left to hand messages out in this turn of the loop."""
+        """Whether there is time left to hand messages out in this turn of the loop.
+
+        Whatever the answer: at the next turn the inbox is emptied.
+        """
         if self._until_ns == 0:
+            self._next_turn(self._turned, context=self._context)
             self._until_ns = now_ns + TURN_NS
-            self._next_turn(self._turned)
             return True
         return now_ns < self._until_ns
 
     def _turned(self):
         self._until_ns = 0
+        if not self._handover.stopped:
+            self._empty()
 
     cdef int _run(self) except -1:
         """Hand the inbox out here and now, as a turn of the loop would."""
-        cdef uint32_t armed
         PyContext_Enter(self._context)
         try:
-            if self._handover._run(self._receiver, self._until_ns) != RAN_EMPTY:
-                self._soon()
-            elif _c.uf_queue_arm(
-                self._receiver.queues._queues, self._receiver.index, _c.UF_BELL_PIPE, &armed
-            ) != _c.UF_EMPTY:
-                self._soon()
+            self._handover._run(self._receiver, self._until_ns)
         except BaseException as error:
             # Of an agent that ends the process, or of a damaged queue: not the asker's to hear.
-            self._soon()
             self._went_wrong(error)
         finally:
             PyContext_Exit(self._context)
         return 0
+
+
+@cython.final
+@cython.freelist(16)
+cdef class Asking:
+    """A request, as a coroutine: sent when it is first awaited, and ended with its answer.
+
+    Where the answer is there at the end of the call, nothing was waited for. Made by
+    `Asker.request`.
+    """
+
+    def __init__(self):
+        raise TypeError("requests are made by Asker.request")
+
+    cdef object _begin(self, bint *ended):
+        """Send it: what it says, if that ends it; otherwise `_rest` goes on."""
+        cdef Asker by = self._by
+        cdef Asked asked
+        cdef uint64_t number = 0
+        cdef uint64_t begun = 0
+        if self._begun:
+            raise RuntimeError("cannot reuse already awaited coroutine")
+        self._begun = True
+        asked = by._ask(self._sender, self._receiver, self._body, self._priority, self._timeout_s,
+                        self._extra, self._kind, 0, &number, &begun)
+        if asked is None:
+            self._rest = by._again(begun, self._sender, self._receiver, self._body, self._priority,
+                                   self._timeout_s, self._extra, self._kind)
+        elif asked.told:
+            ended[0] = True
+            return asked.value
+        elif asked.message is not None:
+            ended[0] = True
+            return by._value(asked.message, begun)
+        else:
+            self._rest = by._wait(asked.future, number, begun, self._sender, self._receiver,
+                                  self._priority, self._timeout_s, self._kind)
+        self._body = None
+        return None
+
+    def send(self, value):
+        cdef bint ended = False
+        if self._rest is None:
+            if value is not None and not self._begun:
+                raise TypeError("can't send non-None value to a just-started coroutine")
+            outcome = self._begin(&ended)
+            if ended:
+                raise StopIteration(outcome)
+        return self._rest.send(value)
+
+    def __next__(self):
+        return self.send(None)
+
+    def throw(self, kind, value=None, traceback=None):
+        if self._rest is not None:
+            if value is None and traceback is None:
+                return self._rest.throw(kind)
+            return self._rest.throw(kind, value, traceback)
+        self._begun = True
+        if value is None:
+            value = kind() if isinstance(kind, type) else kind
+        raise value if traceback is None else value.with_traceback(traceback)
+
+    def close(self):
+        self._begun = True
+        if self._rest is not None:
+            self._rest.close()
+
+    def __await__(self):
+        return self
+
+    def __iter__(self):
+        return self
+
+    def __dealloc__(self):
+        if self._made and not self._begun:
+            warnings.warn(
+                f"a request to agent {self._receiver:#x} was never awaited, and not sent",
+                RuntimeWarning,
+            )
+
+
+cdef int step(PyObject *asking, PyObject *given, PyObject **outcome) except? -1:
+    """`am_send` of a request."""
+    cdef Asking it = <Asking>asking
+    cdef bint ended = False
+    cdef object said
+    outcome[0] = NULL
+    if it._rest is None and given == <PyObject *>None:
+        said = it._begin(&ended)
+        if ended:
+            Py_INCREF(said)
+            outcome[0] = <PyObject *>said
+            return ENDED
+    if it._rest is None:
+        it.send(<object>given)  # raises what it is to raise
+    return PyIter_Send(<PyObject *>it._rest, given, outcome)
+
+
+uf_set_am_send(Asking, step)
+Coroutine.register(Asking)

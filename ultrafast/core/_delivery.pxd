@@ -1,6 +1,7 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from ultrafast.core cimport _c
+from ultrafast.core._bodies cimport Bodies
 from ultrafast.core._message cimport Message
 from ultrafast.core._queue cimport Queues
 from ultrafast.core._receiver cimport Receiver
@@ -11,6 +12,7 @@ cdef enum Ran:
     SOME_LEFT = 0                      # the time came while messages of a batch were left
     TIME_OVER = 1                      # the time came after a batch
     RAN_EMPTY = 2
+    ANSWERED = 3                       # who waits right here has its answer
 
 cdef uint64_t monotonic_ns() noexcept nogil
 
@@ -50,6 +52,7 @@ cdef class Handover:
     cdef object _raised
     cdef Incoming _spare               # one that nobody else has, to be used again; or None
     cdef list _batch
+    cdef list _nothing                 # always empty; `_batch` when all is handed out
     cdef Py_ssize_t _at                # the first of the batch not yet handed out
     cdef uint8_t _kind
     cdef uint8_t _raw                  # the codec of bytes as they are
@@ -60,18 +63,23 @@ cdef class Handover:
     # Answering, and being answered; None until `answer_by`.
     cdef Queues _queues
     cdef Requests _requests
-    cdef object _encode
+    cdef Bodies _bodies
     cdef uint8_t _reply                # kinds of answers
     cdef uint8_t _error
     cdef uint32_t _reply_lane
     cdef uint32_t _replies             # a counter
+    cdef uint32_t _home                # the queue that this process's answers come by
     # Of the run.
     cdef bint running                  # somebody hands out right now, perhaps up the stack
     cdef public bint stopped           # take no more
     cdef readonly uint64_t filled_ns   # when a run first found messages; 0: it found none
+    cdef uint64_t now_ns               # when a run last looked at the clock
     cdef uint32_t _most                # messages to take at once, by how fast they are handled
 
     cdef Ran _run(self, Receiver receiver, uint64_t until_ns) except *
+    cdef bint _hand_out(self, uint64_t until_ns) except *
+    cdef int _load(self, list batch) except -1
     cdef bint _answer(self, Message message, object outcome, uint64_t now_ns) except *
     cdef Incoming _of(self, Message message)
+    cdef object _body_of(self, Message message)
     cdef int _plain(self, Seat seat, Message message, uint64_t now_ns) except -1

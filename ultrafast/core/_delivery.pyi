@@ -4,6 +4,7 @@ from typing import Any, final
 from typing_extensions import Buffer
 
 from ultrafast.core._agents import Agents
+from ultrafast.core._bodies import Bodies
 from ultrafast.core._message import Message
 from ultrafast.core._metrics import Metrics
 from ultrafast.core._queue import Queues
@@ -79,8 +80,9 @@ class Handover:
         self,
         queues: Queues,
         requests: Requests,
-        encode: Callable[[Any], tuple[Any, int]],
+        bodies: Bodies,
         kinds: tuple[int, int],
+        home: int,
         lane: int,
         replies: int,
     ) -> None: ...

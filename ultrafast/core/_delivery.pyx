@@ -16,6 +16,7 @@ from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from ultrafast.core cimport _c
 from ultrafast.core._agents cimport Agents
+from ultrafast.core._bodies cimport Bodies
 from ultrafast.core._message cimport HELD, Message
 from ultrafast.core._metrics cimport Metrics
 from ultrafast.core._pool cimport LOCKED_COPY_BYTES
@@ -118,7 +119,7 @@ cdef class Incoming:
                 message._usable()
                 self._body = PyBytes_FromStringAndSize(<const char *>message._data, message.nbytes)
             else:
-                self._body = self._by._decode(message.payload, message.codec)
+                self._body = self._by._body_of(message)
             self._read = True
         return self._body
 
@@ -150,7 +151,7 @@ cdef class Handover:
         self._near, self._far = histograms
         self._seats = {}
         self._incoming = Incoming
-        self._batch = []
+        self._batch = self._nothing = []
         self._most = BATCH
 
     def seat(self, dict seats not None, type incoming not None, uint8_t kind, uint8_t raw, decode,
@@ -182,8 +183,8 @@ cdef class Handover:
         self._ended, self._raised = ended, raised
         self._spare = None  # it may be of another type
 
-    def answer_by(self, Queues queues not None, Requests requests not None, encode,
-                  tuple kinds not None, uint32_t lane, uint32_t replies):
+    def answer_by(self, Queues queues not None, Requests requests not None, Bodies bodies not None,
+                  tuple kinds not None, uint32_t home, uint32_t lane, uint32_t replies):
         """Say how to answer, and who waits for answers here.
 
         Parameters
@@ -191,18 +192,18 @@ cdef class Handover:
         queues : Queues
         requests : Requests
             Get the answers that come.
-        encode : callable
-            Makes a payload and its codec's number of what a handler returned.
+        bodies : Bodies
+            Makes payloads of what handlers return, and reads what it wrote.
         kinds : tuple of int
             Of answers, and of those that say what went wrong.
-        lane : int
-            That answers go by.
+        home, lane : int
+            The queue that this process's answers come by; the lane that all go by.
         replies : int
             The number of the counter of answers.
         """
-        self._queues, self._requests, self._encode = queues, requests, encode
+        self._queues, self._requests, self._bodies = queues, requests, bodies
         self._reply, self._error = kinds
-        self._reply_lane, self._replies = lane, replies
+        self._home, self._reply_lane, self._replies = home, lane, replies
 
     def run(self, Receiver receiver not None, uint64_t until_ns):
         """Take messages and hand them out until there are none, or the time has come.
@@ -218,27 +219,39 @@ cdef class Handover:
 
     cdef Ran _run(self, Receiver receiver, uint64_t until_ns) except *:
         cdef list batch
+        cdef bint waited_for = self._requests is not None and self._requests._here is not None
         self.filled_ns = 0
         self.running = True
         try:
             while True:
-                if not self.hand_out(until_ns):
-                    self._most = max(1, self._most // 2)
+                if not self._hand_out(until_ns):
+                    self._most = self._most // 2 if self._most > 1 else 1
                     return SOME_LEFT
-                if self.stopped or monotonic_ns() >= until_ns:
+                self.now_ns = monotonic_ns()
+                if waited_for and self._requests._here is None:
+                    return ANSWERED
+                if self.stopped or self.now_ns >= until_ns:
                     return TIME_OVER
                 if _c.uf_queue_has_orphans(receiver.queues._queues, receiver.index):
                     batch = receiver.adopt(ADOPTED)
                 else:
-                    batch = receiver.take(self._most)
+                    batch = receiver._take(self._most)
                 if not batch:
                     return RAN_EMPTY
                 if self.filled_ns == 0:
-                    self.filled_ns = monotonic_ns()
-                self._most = min(<uint32_t>BATCH, 2 * self._most)
-                self.load(batch)
+                    self.filled_ns = self.now_ns
+                self._most = 2 * self._most if 2 * self._most < BATCH else BATCH
+                self._load(batch)
         finally:
             self.running = False
+
+    cdef object _body_of(self, Message message):
+        if self._bodies is not None and message.codec == self._bodies.codec:
+            try:
+                return self._bodies._read(message)
+            except Exception:  # not swallowed: it is read once more, the way that says what it is
+                pass
+        return self._decode(message.payload, message.codec)
 
     def incoming(self, Message message not None):
         """What a handler sees of a message."""
@@ -300,10 +313,14 @@ cdef class Handover:
 
     def load(self, list batch not None):
         """Take messages to hand out, after those that it has."""
+        self._load(batch)
+
+    cdef int _load(self, list batch) except -1:
         if self._at < len(self._batch):
             self._batch += batch
         else:
             self._batch, self._at = batch, 0
+        return 0
 
     def handle(self, Seat seat not None, Message message not None):
         """Have a message of the plain case handled by who has just been seated, and is free.
@@ -321,7 +338,7 @@ cdef class Handover:
     def take_back(self):
         """The messages not handed out, which are the caller's again."""
         left = self._batch[self._at:]
-        self._batch, self._at = [], 0
+        self._batch, self._at = self._nothing, 0
         return left
 
     def hand_out(self, uint64_t until_ns):
@@ -342,6 +359,9 @@ cdef class Handover:
         An error that `other`, `ended` or `raised` lets through comes out of here; the messages
         behind the one it was about stay to be handed out.
         """
+        return self._hand_out(until_ns)
+
+    cdef bint _hand_out(self, uint64_t until_ns) except *:
         cdef Message message
         cdef object seat
         cdef uint64_t now
@@ -364,7 +384,7 @@ cdef class Handover:
                 self._requests._answered(message)
                 continue
             self._other(message)
-        self._batch, self._at = [], 0
+        self._batch, self._at = self._nothing, 0
         return True
 
     cdef int _plain(self, Seat seat, Message message, uint64_t now_ns) except -1:
@@ -413,11 +433,23 @@ cdef class Handover:
         cdef uint32_t queue = <uint32_t>message.reply_queue - 1
         cdef _c.uf_message *head
         cdef object payload
-        cdef uint8_t codec
+        cdef uint8_t codec = 0
+        cdef bint sure = False
         if self._queues is None:
             return False
+        if (
+            queue == self._home and self._requests._here is not None
+            and self._requests._here_number == message.correlation
+        ):
+            # Its asker is up the stack, and dies with us or not at all: no need to send it.
+            value = self._bodies._arrived(outcome, &sure)
+            can_write(self.region)  # a decoder's own code may have closed it
+            if sure:
+                self._requests._tell(value)
+                _c.uf_counter_add(self._metrics, self._replies, 1)
+                return True
         try:
-            payload, codec = self._encode(outcome)
+            payload = self._bodies._payload(outcome, &codec)
             if self._queues._take_block(payload, &handle) != _c.UF_OK:
                 return False
         except Exception:

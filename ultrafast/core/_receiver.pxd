@@ -10,4 +10,5 @@ cdef class Receiver:
     cdef _c.uf_receiver _receiver      # how long each lane has waited for its share
     cdef Spin _spin
 
+    cdef list _take(self, uint32_t max)
     cdef list _wrap_all(self, int taken, const uint32_t *handles)

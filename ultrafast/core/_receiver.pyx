@@ -55,6 +55,9 @@ cdef class Receiver:
 
         Each is this process's until it is released.
         """
+        return self._take(max) or []
+
+    cdef list _take(self, uint32_t max):
         cdef uint32_t handles[TAKE_MAX]
         can_write(self.queues.region)
         cdef int taken = _c.uf_queue_take(
@@ -72,12 +75,13 @@ cdef class Receiver:
         cdef int taken = _c.uf_queue_adopt_as(
             self.queues._queues, &self._receiver, handles, max if max < TAKE_MAX else TAKE_MAX
         )
-        return self._wrap_all(taken, handles)
+        return self._wrap_all(taken, handles) or []
 
     cdef list _wrap_all(self, int taken, const uint32_t *handles):
+        """The messages; None when there are none."""
         cdef int each
         if taken == _c.UF_EMPTY or taken == _c.UF_BUSY:
-            return []
+            return None
         if taken < 0:
             check(taken, f"queue {self.index}")
         return [wrap(self.queues, handles[each], self.index) for each in range(taken)]

@@ -42,18 +42,45 @@ cdef class Requests:
         self._crowd = CROWD
 
     def __len__(self):
+        self._settle()
         return len(self._asked)
 
     cdef Asked _expect(self, uint64_t number, uint64_t until_ns):
         cdef Asked asked = Asked.__new__(Asked)
         asked.until_ns = until_ns
+        self._enter(number, asked)
+        return asked
+
+    cdef Asked _expect_here(self, uint64_t number, uint64_t until_ns):
+        """The same for who hands messages out until it is answered, or it says `_settle`."""
+        cdef Asked asked = Asked.__new__(Asked)
+        asked.until_ns = until_ns
+        self._settle()
+        self._here, self._here_number = asked, number
+        return asked
+
+    cdef int _tell(self, object value) except -1:
+        """The answer to the one that is waited for right here."""
+        self._here.value, self._here.told = value, True
+        self._here = None
+        return 0
+
+    cdef int _settle(self) except -1:
+        """Who waits right here waits as the others do."""
+        cdef Asked asked = self._here
+        if asked is not None:
+            self._here = None
+            self._enter(self._here_number, asked)
+        return 0
+
+    cdef int _enter(self, uint64_t number, Asked asked) except -1:
         self._asked[number] = asked
-        if until_ns < self._armed_ns:
-            self._armed_ns = until_ns
-            self._arm(until_ns)
+        if asked.until_ns < self._armed_ns:
+            self._armed_ns = asked.until_ns
+            self._arm(asked.until_ns)
         if len(self._asked) > self._crowd:
             self._forget_cancelled()
-        return asked
+        return 0
 
     def expect(self, uint64_t number, uint64_t until_ns, future not None):
         """Have a future get the answer that carries a number; `TimeoutError` at the time."""
@@ -61,13 +88,24 @@ cdef class Requests:
 
     def forget(self, uint64_t number):
         """Nobody waits for this answer any more."""
-        self._asked.pop(number, None)
+        self._forget(number)
+
+    cdef int _forget(self, uint64_t number) except -1:
+        if self._here is not None and self._here_number == number:
+            self._here = None
+        else:
+            self._asked.pop(number, None)
+        return 0
 
     def answered(self, Message message not None):
         """Hand an answer to its asker. One whose asker gave up is released."""
         self._answered(message)
 
     cdef int _answered(self, Message message) except -1:
+        if self._here is not None and self._here_number == message.correlation:
+            self._here.message = message
+            self._here = None
+            return 0
         found = self._asked.pop(message.correlation, None)
         if found is None:
             # Its asker gave up, or is a process that lived here before.
@@ -91,6 +129,7 @@ cdef class Requests:
         """
         cdef uint64_t soonest = UINT64_MAX
         cdef Asked asked
+        self._settle()
         over = []
         for number, found in self._asked.items():
             asked = <Asked>found
@@ -107,6 +146,7 @@ cdef class Requests:
 
     def fail(self, make_error):
         """End all, each with an error that the call makes."""
+        self._settle()
         asked, self._asked = self._asked, {}
         for found in asked.values():
             future = (<Asked?>found).future

@@ -1,6 +1,7 @@
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from ultrafast.core cimport _c
+from ultrafast.core._bodies cimport Bodies
 from ultrafast.core._correlations cimport Correlations
 from ultrafast.core._queue cimport Queues
 
@@ -15,7 +16,7 @@ cdef class Sender:
     cdef Correlations _numbers         # strong; this process's, shared with its other senders
     cdef dict _lanes                   # of priorities by name
     cdef object _lane_of
-    cdef object _encode
+    cdef Bodies _bodies
     cdef dict _modules                 # sys.modules
     cdef Py_ssize_t _modules_then      # how many there were at the last look whether to ask `_trace`
     cdef uint32_t _unlooked            # sends since then

@@ -2,6 +2,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, final
 
 from ultrafast.core._agents import Agents
+from ultrafast.core._bodies import Bodies
 from ultrafast.core._correlations import Correlations
 from ultrafast.core._metrics import Metrics
 from ultrafast.core._queue import Queues
@@ -18,7 +19,7 @@ class Sender:
         numbers: Correlations,
         kind: int,
         raw: int,
-        encode: Callable[[Any], tuple[Any, int]],
+        bodies: Bodies,
         lanes: dict[str, int],
         lane_of: Callable[[str | int], int],
         trace: Callable[[], bytes | None],

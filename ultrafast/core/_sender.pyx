@@ -12,6 +12,7 @@ from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from ultrafast.core cimport _c
 from ultrafast.core._agents cimport Agents
+from ultrafast.core._bodies cimport Bodies
 from ultrafast.core._correlations cimport Correlations
 from ultrafast.core._metrics cimport Metrics
 from ultrafast.core._queue cimport Queues, refused
@@ -46,8 +47,8 @@ cdef class Sender:
         This process's.
     kind, raw : int
         Of the messages; of the codec of bytes as they are.
-    encode : callable
-        Makes a payload and its codec's number of any other body.
+    bodies : Bodies
+        Makes payloads of all other bodies.
     lanes : dict of str to int
         Priorities by name.
     lane_of : callable
@@ -60,15 +61,15 @@ cdef class Sender:
     """
 
     def __cinit__(self, Queues queues not None, Agents agents not None, Metrics metrics not None,
-                  Correlations numbers not None, uint8_t kind, uint8_t raw, encode,
-                  dict lanes not None, lane_of, trace, tuple counters not None):
+                  Correlations numbers not None, uint8_t kind, uint8_t raw,
+                  Bodies bodies not None, dict lanes not None, lane_of, trace, tuple counters not None):
         can_write(queues.region)
         self.queues = queues
         self._agents = agents._agents
         self._metrics = metrics._metrics
         self._numbers = numbers
         self._kind, self._raw = kind, raw
-        self._encode = encode
+        self._bodies = bodies
         self._modules, self._trace = sys.modules, trace
         self._lanes, self._lane_of = lanes, lane_of
         self._sent, self._refused = counters
@@ -96,7 +97,7 @@ cdef class Sender:
         Raises
         ------
         AgentGone, MessageTooBig
-            And what `encode` and `lane_of` raise. Nothing was sent or counted.
+            And what `bodies` and `lane_of` raise. Nothing was sent or counted.
         """
         return self._send(sender, receiver, body, priority, sent_ns, extra)
 
@@ -108,7 +109,7 @@ cdef class Sender:
         cdef uint8_t codec = self._raw
         cdef int status
         if not PyBytes_CheckExact(body):
-            body, codec = self._encode(body)
+            body = self._bodies._payload(body, &codec)
         can_write(self.queues.region)
         status = self._route(receiver, &worker)
         if status == _c.UF_OK:
@@ -140,7 +141,7 @@ cdef class Sender:
         Raises
         ------
         AgentGone, MessageTooBig
-            And what `encode` raises, for any of them: then none was sent or counted.
+            And what `bodies` raises, for any of them: then none was sent or counted.
         """
         cdef uint32_t lane = self._lane(priority)
         cdef Py_ssize_t count, at, most
@@ -173,7 +174,7 @@ cdef class Sender:
                 receiver, body = items[at]
                 codec = self._raw
                 if not PyBytes_CheckExact(body):
-                    body, codec = self._encode(body)
+                    body = self._bodies._payload(body, &codec)
                 if len(body) > most:
                     raise errors.MessageTooBig(
                         f"item {at} is a message of {len(body)} bytes: the largest block has room "
