@@ -245,6 +245,8 @@ class Context(Outlet):
 
     Methods
     -------
+    send(receiver, body, *, priority="normal", timeout_s=0.0, ttl_s=None) : coroutine of bool
+        Send a message to another agent; see `UltraFastCommunicationBus.send`.
     send_nowait(receiver, body, *, priority="normal", sent_ns=0, ttl_s=None) : bool
         Send from any thread of the worker; see `UltraFastCommunicationBus.send_nowait`.
     send_many_nowait(items, *, priority="normal") : list of bool
@@ -269,22 +271,6 @@ class Context(Outlet):
         """The event bus of this worker; it is joined to those of all other processes."""
         return self.system.events
 
-    async def send(
-        self,
-        receiver: int,
-        body: Any,
-        *,
-        priority: str | int = "normal",
-        timeout_s: float = 0.0,
-        ttl_s: float | None = None,
-    ) -> bool:
-        """Send a message to another agent."""
-        if self.send_nowait(receiver, body, priority=priority, ttl_s=ttl_s):
-            return True
-        return timeout_s > 0 and await self.system.bus.send(
-            self._agent_id, receiver, body, priority=priority, timeout_s=timeout_s, ttl_s=ttl_s
-        )
-
     def request(
         self,
         receiver: int,
@@ -295,9 +281,8 @@ class Context(Outlet):
         ttl_s: float | None = None,
     ) -> Coroutine[Any, Any, Any]:
         """Send a message to another agent and wait for its answer."""
-        return self.system.bus.request(
-            self._agent_id, receiver, body, priority=priority, timeout_s=timeout_s, ttl_s=ttl_s
-        )
+        extra = 0 if ttl_s is None else ttl_ms_of(ttl_s)
+        return self._host.ask(self._agent_id, receiver, body, priority, timeout_s, extra)
 
     async def publish(
         self,

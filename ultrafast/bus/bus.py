@@ -56,6 +56,7 @@ class UltraFastCommunicationBus:
         self._agents = endpoint.agents
         self._metrics = endpoint.metrics
         self._sender = endpoint.sender
+        self._sender.again_by(self.send)
         self._asker = endpoint.asker
         self._asker.wait_by(self._wait, self._ask_again)
         self._letters = DeadLetters(endpoint)

@@ -5,6 +5,7 @@ from ultrafast.core._message cimport Message
 from ultrafast.core._receiver cimport Receiver
 from ultrafast.core._requests cimport Asked, Requests
 from ultrafast.core._sender cimport Sender
+from ultrafast.core._steps cimport Steps
 
 cdef class Asker:
     cdef Sender _sender                # strong, as the next three
@@ -30,17 +31,12 @@ cdef class Asker:
     cdef bint _may_run(self, uint64_t now_ns) except *
     cdef int _run(self) except -1
 
-cdef class Asking:
+cdef class Asking(Steps):
     cdef Asker _by
     cdef object _body
     cdef object _priority
-    cdef object _rest                  # a coroutine, once there is more to it than one call
     cdef double _timeout_s
     cdef uint64_t _sender
     cdef uint64_t _receiver
     cdef uint32_t _extra
     cdef uint8_t _kind
-    cdef bint _made                    # by an asker
-    cdef bint _begun
-
-    cdef object _begin(self, bint *ended)

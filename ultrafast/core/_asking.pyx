@@ -10,8 +10,6 @@ the loop's next turn, which empties the inbox once more, nobody else needs to ri
 
 cimport cython
 from cpython.contextvars cimport PyContext_Enter, PyContext_Exit
-from cpython.object cimport PyObject
-from cpython.ref cimport Py_INCREF
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from ultrafast.core cimport _c
@@ -21,27 +19,11 @@ from ultrafast.core._receiver cimport Receiver
 from ultrafast.core._region cimport can_write
 from ultrafast.core._requests cimport Asked, Requests
 from ultrafast.core._sender cimport Sender
-
-import warnings
-from collections.abc import Coroutine
-
-cdef extern from *:
-    """
-    typedef PySendResult (*uf_am_send)(PyObject *, PyObject *, PyObject **);
-
-    /* What `await` calls of a type: an outcome comes back without an exception made for it. */
-    static void uf_set_am_send(PyObject *type, int (*send)(PyObject *, PyObject *, PyObject **))
-    {
-        ((PyTypeObject *)type)->tp_as_async->am_send = (uf_am_send)(void (*)(void))send;
-    }
-    """
-    void uf_set_am_send(object type, int (*send)(PyObject *, PyObject *, PyObject **) except? -1)
-    int PyIter_Send(PyObject *, PyObject *, PyObject **) except? -1
+from ultrafast.core._steps cimport Steps, stepped
 
 cdef enum:
     TURN_NS = 500000
     TIMEOUT_NS_MAX = 0x3fffffffffffffff
-    ENDED = 0  # a PySendResult
 
 
 @cython.final
@@ -243,6 +225,7 @@ cdef class Asker:
     cdef int _run(self) except -1:
         """Hand the inbox out here and now, as a turn of the loop would."""
         PyContext_Enter(self._context)
+        self._handover.stirred = False
         try:
             self._handover._run(self._receiver, self._until_ns)
         except BaseException as error:
@@ -250,30 +233,25 @@ cdef class Asker:
             self._went_wrong(error)
         finally:
             PyContext_Exit(self._context)
+        if self._handover.stirred:
+            # Somebody else waits for the loop to turn: the next asker waits, too.
+            self._until_ns = 1
         return 0
 
 
 @cython.final
-@cython.freelist(16)
-cdef class Asking:
+cdef class Asking(Steps):
     """A request, as a coroutine: sent when it is first awaited, and ended with its answer.
 
     Where the answer is there at the end of the call, nothing was waited for. Made by
     `Asker.request`.
     """
 
-    def __init__(self):
-        raise TypeError("requests are made by Asker.request")
-
     cdef object _begin(self, bint *ended):
-        """Send it: what it says, if that ends it; otherwise `_rest` goes on."""
         cdef Asker by = self._by
         cdef Asked asked
         cdef uint64_t number = 0
         cdef uint64_t begun = 0
-        if self._begun:
-            raise RuntimeError("cannot reuse already awaited coroutine")
-        self._begun = True
         asked = by._ask(self._sender, self._receiver, self._body, self._priority, self._timeout_s,
                         self._extra, self._kind, 0, &number, &begun)
         if asked is None:
@@ -291,64 +269,8 @@ cdef class Asking:
         self._body = None
         return None
 
-    def send(self, value):
-        cdef bint ended = False
-        if self._rest is None:
-            if value is not None and not self._begun:
-                raise TypeError("can't send non-None value to a just-started coroutine")
-            outcome = self._begin(&ended)
-            if ended:
-                raise StopIteration(outcome)
-        return self._rest.send(value)
-
-    def __next__(self):
-        return self.send(None)
-
-    def throw(self, kind, value=None, traceback=None):
-        if self._rest is not None:
-            if value is None and traceback is None:
-                return self._rest.throw(kind)
-            return self._rest.throw(kind, value, traceback)
-        self._begun = True
-        if value is None:
-            value = kind() if isinstance(kind, type) else kind
-        raise value if traceback is None else value.with_traceback(traceback)
-
-    def close(self):
-        self._begun = True
-        if self._rest is not None:
-            self._rest.close()
-
-    def __await__(self):
-        return self
-
-    def __iter__(self):
-        return self
-
-    def __dealloc__(self):
-        if self._made and not self._begun:
-            warnings.warn(
-                f"a request to agent {self._receiver:#x} was never awaited, and not sent",
-                RuntimeWarning,
-            )
+    cdef object _unawaited(self):
+        return f"a request to agent {self._receiver:#x} was never awaited, and not sent"
 
 
-cdef int step(PyObject *asking, PyObject *given, PyObject **outcome) except? -1:
-    """`am_send` of a request."""
-    cdef Asking it = <Asking>asking
-    cdef bint ended = False
-    cdef object said
-    outcome[0] = NULL
-    if it._rest is None and given == <PyObject *>None:
-        said = it._begin(&ended)
-        if ended:
-            Py_INCREF(said)
-            outcome[0] = <PyObject *>said
-            return ENDED
-    if it._rest is None:
-        it.send(<object>given)  # raises what it is to raise
-    return PyIter_Send(<PyObject *>it._rest, given, outcome)
-
-
-uf_set_am_send(Asking, step)
-Coroutine.register(Asking)
+stepped(Asking)

@@ -74,6 +74,7 @@ cdef class Handover:
     cdef public bint stopped           # take no more
     cdef readonly uint64_t filled_ns   # when a run first found messages; 0: it found none
     cdef uint64_t now_ns               # when a run last looked at the clock
+    cdef bint stirred                  # somebody was given what only the loop can go on with
     cdef uint32_t _most                # messages to take at once, by how fast they are handled
 
     cdef Ran _run(self, Receiver receiver, uint64_t until_ns) except *

@@ -382,7 +382,9 @@ cdef class Handover:
                 message.kind == self._reply or message.kind == self._error
             ):
                 self._requests._answered(message)
+                self.stirred = True
                 continue
+            self.stirred = True
             self._other(message)
         self._batch, self._at = self._nothing, 0
         return True
@@ -405,6 +407,7 @@ cdef class Handover:
             self._raised(seat, message, error)
             return 0
         if not surely_a_value(outcome):
+            self.stirred = True
             self._ended(seat, message, outcome)
             return 0
         can_write(self.region)  # the handler may have closed it, or be a forked child

@@ -67,3 +67,16 @@ cdef extern from *:
     # A list that is filled once, without looks at its length.
     PyObject *item_of "PyList_GET_ITEM"(PyObject *of, Py_ssize_t at) noexcept
     void fill_item "PyList_SET_ITEM"(PyObject *of, Py_ssize_t at, PyObject *item) noexcept
+
+cdef extern from *:
+    """
+    typedef PySendResult (*uf_am_send)(PyObject *, PyObject *, PyObject **);
+
+    /* What `await` calls of a type: an outcome comes back without an exception made for it. */
+    static inline void uf_set_am_send(PyObject *type, int (*send)(PyObject *, PyObject *, PyObject **))
+    {
+        ((PyTypeObject *)type)->tp_as_async->am_send = (uf_am_send)(void (*)(void))send;
+    }
+    """
+    void uf_set_am_send(object type, int (*send)(PyObject *, PyObject *, PyObject **) except? -1)
+    int PyIter_Send(PyObject *, PyObject *, PyObject **) except? -1

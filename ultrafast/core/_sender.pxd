@@ -4,6 +4,7 @@ from ultrafast.core cimport _c
 from ultrafast.core._bodies cimport Bodies
 from ultrafast.core._correlations cimport Correlations
 from ultrafast.core._queue cimport Queues
+from ultrafast.core._steps cimport Steps
 
 cdef enum:
     # A message's number begins with its maker's process slot, above so many bits.
@@ -24,6 +25,7 @@ cdef class Sender:
     cdef object _trace
     cdef uint8_t _kind
     cdef uint8_t _raw                  # the codec of bytes as they are
+    cdef object _again                 # makes a coroutine that tries again what was refused; or None
     cdef uint32_t _sent                # counters
     cdef uint32_t _refused
 
@@ -46,3 +48,13 @@ cdef class Outlet:
     cdef object _ttl_ms_of
 
     cdef Sender _sound(self)
+
+cdef class Sending(Steps):
+    cdef Sender _by
+    cdef object _body
+    cdef object _priority
+    cdef object _ttl_s
+    cdef double _timeout_s
+    cdef uint64_t _agent
+    cdef uint64_t _receiver
+    cdef uint32_t _extra

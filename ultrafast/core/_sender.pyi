@@ -1,4 +1,4 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final, final
 
 from ultrafast.core._agents import Agents
@@ -25,6 +25,7 @@ class Sender:
         trace: Callable[[], bytes | None],
         counters: tuple[int, int],
     ) -> Sender: ...
+    def again_by(self, again: Callable[..., Coroutine[Any, Any, bool]]) -> None: ...
     @property
     def queues(self) -> Queues: ...
     def send(
@@ -44,6 +45,15 @@ class Outlet:
     def __init__(
         self, sender: Sender, agent: int, ttl_ms_of: Callable[[float | None], int]
     ) -> None: ...
+    def send(
+        self,
+        receiver: int,
+        body: Any,
+        *,
+        priority: str | int = "normal",
+        timeout_s: float = 0.0,
+        ttl_s: float | None = None,
+    ) -> Coroutine[Any, Any, bool]: ...
     def send_nowait(
         self,
         receiver: int,

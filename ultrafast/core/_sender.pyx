@@ -17,6 +17,7 @@ from ultrafast.core._correlations cimport Correlations
 from ultrafast.core._metrics cimport Metrics
 from ultrafast.core._queue cimport Queues, refused
 from ultrafast.core._region cimport can_write
+from ultrafast.core._steps cimport Steps, stepped
 from ultrafast.core._waiting cimport monotonic_ns
 
 import sys
@@ -73,6 +74,17 @@ cdef class Sender:
         self._modules, self._trace = sys.modules, trace
         self._lanes, self._lane_of = lanes, lane_of
         self._sent, self._refused = counters
+
+    def again_by(self, again):
+        """Say how to send what was refused.
+
+        Parameters
+        ----------
+        again : callable
+            Makes a coroutine that gives whether it was accepted, of: sender, receiver, body, and by
+            name priority, timeout_s and ttl_s.
+        """
+        self._again = again
 
     def send(self, uint64_t sender, uint64_t receiver, body, priority, uint64_t sent_ns=0,
              uint32_t extra=0):
@@ -343,3 +355,38 @@ cdef class Outlet:
     def send_many_nowait(self, items, *, priority="normal"):
         """Send (receiver, body) pairs; see `UltraFastCommunicationBus.send_many_nowait`."""
         return self._sound().send_many(self._agent, items, priority)
+
+    def send(self, uint64_t receiver, body, *, priority="normal", double timeout_s=0.0, ttl_s=None):
+        """Send a message to another agent; see `UltraFastCommunicationBus.send`."""
+        cdef Sending made = Sending.__new__(Sending)
+        made._by, made._agent, made._receiver = self._sound(), self._agent, receiver
+        made._body, made._priority, made._timeout_s = body, priority, timeout_s
+        if ttl_s is not None:
+            made._ttl_s, made._extra = ttl_s, self._ttl_ms_of(ttl_s)
+        made._made = True
+        return made
+
+
+@cython.final
+cdef class Sending(Steps):
+    """A message on its way, as a coroutine: sent when it is awaited, and that gives whether it was
+    accepted. Made by `Outlet.send`.
+    """
+
+    cdef object _begin(self, bint *ended):
+        accepted = self._by._send(self._agent, self._receiver, self._body, self._priority, 0,
+                                  self._extra)
+        if accepted or self._timeout_s <= 0 or self._by._again is None:
+            ended[0] = True
+            return accepted
+        self._rest = self._by._again(self._agent, self._receiver, self._body,
+                                     priority=self._priority, timeout_s=self._timeout_s,
+                                     ttl_s=self._ttl_s)
+        self._body = None
+        return None
+
+    cdef object _unawaited(self):
+        return f"a message to agent {self._receiver:#x} was never awaited, and not sent"
+
+
+stepped(Sending)

@@ -76,6 +76,7 @@ class AgentHost(Moving):
     ) -> None:
         super().__init__(system, endpoint)
         self.sender = endpoint.sender
+        self.ask = endpoint.asker.request
         self._make_executor = executor
         self._executor: TaskRunner | None = None
         self._threads: ThreadPoolExecutor | None = None
