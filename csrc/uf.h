@@ -10,6 +10,7 @@
  *   uf_share    a payload for many receivers   uf_crc     checksums of what leaves
  *   uf_hold     values kept by views         uf_clock   room in a full store
  *   uf_declared what is said of namespaces     uf_deliver to an agent, wherever it lives
+ *   uf_counts   counts that deaths leave true  uf_census  how many agents there are
  *
  *   one region:
  *   0      64          4096
@@ -34,7 +35,9 @@
 #include "uf_queue.h"
 #include "uf_table.h"
 #include "uf_clock.h"
+#include "uf_counts.h"
 #include "uf_agents.h"
+#include "uf_census.h"
 #include "uf_deliver.h"
 #include "uf_hist.h"
 #include "uf_system.h"

@@ -25,9 +25,14 @@ static uint64_t rings_offset(uint32_t count, uint32_t types)
     return types_offset(count) + uf_round_up((uint64_t)types * sizeof(struct uf_type), UF_PAIR);
 }
 
-uint64_t uf_agents_bytes(uint32_t count, uint32_t types, uint32_t warm)
+static uint64_t counts_offset(uint32_t count, uint32_t types, uint32_t warm)
 {
     return rings_offset(count, types) + types * uf_ring_bytes(warm);
+}
+
+uint64_t uf_agents_bytes(uint32_t count, uint32_t types, uint32_t warm)
+{
+    return counts_offset(count, types, warm) + uf_counts_bytes(types);
 }
 
 static bool is_sound(uint32_t count, uint32_t types, uint32_t warm)
@@ -43,6 +48,7 @@ static void place(struct uf_agents *agents, uint8_t *area, uint32_t count, uint3
     agents->free_bits = (_Atomic uint64_t *)(void *)(area + bits_offset(count));
     agents->types = area + types_offset(count);
     agents->rings = area + rings_offset(count, types);
+    agents->counts = (struct uf_counts *)(void *)(area + counts_offset(count, types, warm));
     agents->count = count;
     agents->types_max = types;
     agents->warm_max = warm;
@@ -167,12 +173,12 @@ static bool find_unhinted(struct uf_agents *agents, uint32_t type)
     return found;
 }
 
-int uf_agent_claim(struct uf_agents *agents, uint32_t type, uint32_t priority, uint64_t parent,
-                   uint64_t now_ns, uint64_t *id, uint32_t *worker)
+/* WARM -> `to`, of the first hint that does not lie. `priority`: the agent's new one, or KEPT. */
+#define KEPT 4u
+static int claim_as(struct uf_agents *agents, uint32_t type, uint32_t to, uint32_t priority,
+                    uint64_t *id, uint32_t *worker)
 {
-    if (type >= agents->types_max || priority > 3) {
-        return UF_INVALID;
-    }
+    uint32_t claimer = to == UF_AGENT_STARTING ? agents->me : UF_NOBODY;
     struct uf_ring ring = warm_ring(agents, type);
     uint64_t from = 0;
     for (uint32_t tries = 0; tries < ring.capacity + 64; tries++) {
@@ -194,22 +200,43 @@ int uf_agent_claim(struct uf_agents *agents, uint32_t type, uint32_t priority, u
         }
         struct uf_agent *record = &agents->record[slot];
         uint64_t word = atomic_load_explicit(&record->word, memory_order_relaxed); /* CAS judges */
-        uint64_t claimed = word_of(generation_of(word), type, worker_of(word), agents->me,
-                                   UF_AGENT_STARTING, priority);
+        uint64_t claimed = word_of(generation_of(word), type, worker_of(word), claimer, to,
+                                   priority == KEPT ? priority_of(word) : priority);
         /* A2 <- A1. Acquire: the record of a warm agent is complete. Failure relaxed: the hint
          * lied, take the next. */
         if (state_of(word) == UF_AGENT_WARM && type_of(word) == type &&
             atomic_compare_exchange_strong_explicit(&record->word, &word, claimed,
                                                     memory_order_acquire, memory_order_relaxed)) {
-            UF_STEP(A4);
-            atomic_store_explicit(&record->spawned_ns, now_ns, memory_order_relaxed); /* ours */
-            atomic_store_explicit(&record->parent, parent, memory_order_relaxed);
             *id = uf_agent_id(generation_of(word), slot);
             *worker = worker_of(word);
             return UF_OK;
         }
     }
     return UF_EMPTY;
+}
+
+int uf_agent_claim(struct uf_agents *agents, uint32_t type, uint32_t priority, uint64_t parent,
+                   uint64_t now_ns, uint64_t *id, uint32_t *worker)
+{
+    if (type >= agents->types_max || priority > 3) {
+        return UF_INVALID;
+    }
+    int status = claim_as(agents, type, UF_AGENT_STARTING, priority, id, worker);
+    if (status == UF_OK) {
+        UF_STEP(A4);
+        struct uf_agent *record = &agents->record[uf_agent_slot(*id)];
+        atomic_store_explicit(&record->spawned_ns, now_ns, memory_order_relaxed); /* ours */
+        atomic_store_explicit(&record->parent, parent, memory_order_relaxed);
+    }
+    return status;
+}
+
+int uf_agent_retire(struct uf_agents *agents, uint32_t type, uint64_t *id, uint32_t *worker)
+{
+    if (type >= agents->types_max) {
+        return UF_INVALID;
+    }
+    return claim_as(agents, type, UF_AGENT_STOPPED, KEPT, id, worker);
 }
 
 int uf_agent_move(struct uf_agents *agents, uint64_t id, uint32_t from, uint32_t to)

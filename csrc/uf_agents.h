@@ -45,6 +45,7 @@
 #ifndef UF_AGENTS_H
 #define UF_AGENTS_H
 
+#include "uf_counts.h"
 #include "uf_ring.h"
 
 #define UF_TYPES_MAX 255u
@@ -126,6 +127,7 @@ struct uf_agents {
     _Atomic uint64_t *free_bits;
     uint8_t *types; /* names, then rings */
     uint8_t *rings;
+    struct uf_counts *counts; /* uf_census.h's; recovery only says that they may be wrong */
     uint32_t count;
     uint32_t types_max;
     uint32_t warm_max; /* capacity of a type's ring of hints */
@@ -158,6 +160,8 @@ UF_API int uf_agent_new(struct uf_agents *agents, uint32_t type, uint32_t worker
 /* Claim a warm agent of the type: WARM -> STARTING, ours. EMPTY when there is none. */
 UF_API int uf_agent_claim(struct uf_agents *agents, uint32_t type, uint32_t priority,
                           uint64_t parent, uint64_t now_ns, uint64_t *id, uint32_t *worker);
+/* As claim, but the agent is to go: WARM -> STOPPED. */
+UF_API int uf_agent_retire(struct uf_agents *agents, uint32_t type, uint64_t *id, uint32_t *worker);
 /* One move by one CAS. The claimer's name goes with every move but those to BUILDING, STARTING.
  * To WARM: gives the hint too. To FREE: raises the generation. */
 UF_API int uf_agent_move(struct uf_agents *agents, uint64_t id, uint32_t from, uint32_t to);

@@ -150,4 +150,8 @@ void uf_agents_recover(struct uf_agents *agents, uint32_t dead, struct uf_agents
             }
         }
     }
+    /* What it had changed and not counted, or counted and not made. Release: as in move (C9), and for who
+     * counts anew (C4). */
+    atomic_fetch_add_explicit(&agents->counts->stops, 1, memory_order_release);
+    uf_counts_doubt(agents->counts);
 }

@@ -2,7 +2,8 @@
 # cython: boundscheck=False, wraparound=False
 """Agent records: types, ids, states, and the counters of each agent.
 
-Stands on csrc/uf_agents.h, which draws the states and says who may move an agent from which to which.
+Stands on csrc/uf_agents.h, which draws the states and says who may move an agent from which to which,
+and on csrc/uf_census.h, which counts them.
 Does not know what an agent does.
 """
 
@@ -18,7 +19,7 @@ from ultrafast.core._status cimport check
 import array
 
 from ultrafast import errors
-from ultrafast.core.answers import AgentInfo
+from ultrafast.core.answers import AgentInfo, Census
 
 FREE = _c.UF_AGENT_FREE
 BUILDING = _c.UF_AGENT_BUILDING
@@ -56,6 +57,16 @@ cdef object info_of(const _c.uf_agent_info *info):
         info.handled, info.failed, info.restarts, info.touched_ns, info.spawned_ns, info.parent,
         info.left,
     ))
+
+
+@cython.final
+cdef class Places:
+    """Places taken by `Agents.admit`, until they are settled."""
+
+    cdef _c.uf_places _places
+
+    def __len__(self):
+        return self._places.count
 
 
 @cython.final
@@ -138,7 +149,7 @@ cdef class Agents:
         """
         cdef uint64_t id
         can_write(self.region)
-        cdef int status = _c.uf_agent_new(
+        cdef int status = _c.uf_census_new(
             self._agents, type, worker, priority, state, limit, parent, now_ns, &id
         )
         if status != _c.UF_OK:
@@ -153,7 +164,7 @@ cdef class Agents:
         cdef uint64_t id
         cdef uint32_t worker
         can_write(self.region)
-        cdef int status = _c.uf_agent_claim(
+        cdef int status = _c.uf_census_claim(
             self._agents, type, priority, parent, now_ns, &id, &worker
         )
         if status == _c.UF_EMPTY or status == _c.UF_BUSY:
@@ -170,7 +181,7 @@ cdef class Agents:
         cdef int status = _c.UF_OK
         can_write(self.region)
         while made < count:
-            status = _c.uf_agent_new(self._agents, type, worker, priority, state, limit, parent,
+            status = _c.uf_census_new(self._agents, type, worker, priority, state, limit, parent,
                                      now_ns, <uint64_t *>&ids.data.as_ulonglongs[made])
             if status != _c.UF_OK:
                 break
@@ -196,7 +207,7 @@ cdef class Agents:
         can_write(self.region)
         found = {}
         while made < count:
-            status = _c.uf_agent_claim(self._agents, type, priority, parent, now_ns, &id, &worker)
+            status = _c.uf_census_claim(self._agents, type, priority, parent, now_ns, &id, &worker)
             if status == _c.UF_EMPTY or status == _c.UF_BUSY:
                 break
             if status != _c.UF_OK:
@@ -214,7 +225,7 @@ cdef class Agents:
         `InvalidArgument` when `MOVES` has no such move.
         """
         can_write(self.region)
-        cdef int status = _c.uf_agent_move(self._agents, id, old, new)
+        cdef int status = _c.uf_census_move(self._agents, id, old, new)
         if status != _c.UF_OK and status != _c.UF_STALE and status != _c.UF_BUSY:
             check(status, f"agent {id:#x} from {name_of_state(old)} to {name_of_state(new)}")
         return status
@@ -228,7 +239,7 @@ cdef class Agents:
             `OK`: it is MOVING; `STALE`: it is gone; `BUSY`: it was in another state, or another's.
         """
         can_write(self.region)
-        cdef int status = _c.uf_agent_leave(self._agents, id, worker, to)
+        cdef int status = _c.uf_census_leave(self._agents, id, worker, to)
         if status != _c.UF_OK and status != _c.UF_STALE and status != _c.UF_BUSY:
             check(status, f"agent {id:#x} from worker {worker} to {to}")
         return status
@@ -312,6 +323,103 @@ cdef class Agents:
         """Take the last restart off that count: it ended well, and was not of the agent's doing."""
         can_write(self.region)
         _c.uf_agent_settled(self._agents, slot)
+
+    # --- how many there are
+
+    def census(self, type=None):
+        """The `Census` of a type, or of all types together: a few loads, however many agents."""
+        cdef _c.uf_census found
+        cdef uint32_t number = self._agents.types_max if type is None else type
+        can_read(self.region)
+        check(_c.uf_census_read(self._agents, number, &found), f"type {type}")
+        return Census(found.alive, found.warm, found.building, found.most, found.target,
+                      found.claimed, found.cold)
+
+    def load(self, uint32_t worker):
+        """Records of a worker, warm agents and those being built included."""
+        can_read(self.region)
+        return _c.uf_census_load(self._agents, worker)
+
+    def set_limit(self, type, uint32_t most):
+        """How many agents of a type, or of all (None), may be alive; 0: any number."""
+        cdef uint32_t number = self._agents.types_max if type is None else type
+        can_write(self.region)
+        check(_c.uf_census_limit(self._agents, number, most),
+              f"type {type}, at most {most}, which is to be {_c.UF_COUNT_MOST} or fewer")
+
+    def set_target(self, uint32_t type, uint32_t target):
+        """Say how many warm agents of a type are wanted, for others to see."""
+        can_write(self.region)
+        check(_c.uf_census_aim(self._agents, type, target), f"type {type}")
+
+    def admit(self, uint32_t type, uint32_t wanted):
+        """Take places for agents that are to be spawned.
+
+        Returns
+        -------
+        Places, int
+            For `wanted` agents or fewer, to be settled; `FULL`: the type has no place free;
+            `NO_AGENT_SLOT`: the system has none.
+        """
+        cdef Places places = Places.__new__(Places)
+        can_write(self.region)
+        cdef int status = _c.uf_census_admit(self._agents, type, wanted, &places._places)
+        if status == _c.UF_OK:
+            return places
+        if status != _c.UF_FULL and status != _c.UF_NO_AGENT_SLOT and status != _c.UF_BUSY:
+            check(status, f"{wanted} places of type {type}")
+        return _c.UF_FULL if status == _c.UF_BUSY else status
+
+    def settle(self, Places places not None, uint32_t used):
+        """The agents in `used` of the places are STARTING, the other places free. False: they have
+        lost them, and are to be dropped; there may be others."""
+        can_write(self.region)
+        cdef int status = _c.uf_census_settle(self._agents, &places._places, used)
+        if status != _c.UF_OK and status != _c.UF_FULL:
+            check(status, f"{used} of {places._places.count} places")
+        return status == _c.UF_OK
+
+    def drop(self, uint64_t id):
+        """Stop an agent that has no place."""
+        can_write(self.region)
+        _c.uf_census_drop(self._agents, id)
+
+    def end(self, uint64_t id, uint32_t old, uint32_t new):
+        """As `move`, from a state in which an agent is alive to one in which it is not: its place is
+        free. What it was not alive in, it leaves as by `move`."""
+        can_write(self.region)
+        cdef int status
+        if _c.uf_agent_is_alive(old):
+            status = _c.uf_census_end(self._agents, id, old, new)
+        else:
+            status = _c.uf_census_move(self._agents, id, old, new)
+        if status != _c.UF_OK and status != _c.UF_STALE and status != _c.UF_BUSY:
+            check(status, f"agent {id:#x} from {name_of_state(old)} to {name_of_state(new)}")
+        return status
+
+    def dismiss(self, uint32_t type, uint32_t count):
+        """Stop up to `count` warm agents of a type: how many there were."""
+        cdef uint32_t gone = 0
+        can_write(self.region)
+        while gone < count and _c.uf_census_dismiss(self._agents, type) == _c.UF_OK:
+            gone += 1
+        return gone
+
+    def mend(self):
+        """Count the records anew, if a process died since that was last done: whether all is well.
+
+        Cost: one pass over the records then, else one load.
+        """
+        can_write(self.region)
+        cdef int status = _c.uf_census_mend(self._agents)
+        if status != _c.UF_OK and status != _c.UF_BUSY:
+            check(status)
+        return status == _c.UF_OK
+
+    def stops(self):
+        """A number that changes with every agent stopped whose host may not know it."""
+        can_read(self.region)
+        return _c.uf_census_stops(self._agents)
 
     def tally(self, worker=None):
         """Count agents by type and state, of all workers or of one.

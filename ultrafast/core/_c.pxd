@@ -305,6 +305,35 @@ cdef extern from "uf.h" nogil:
     void uf_agent_settled(uf_agents *agents, uint32_t slot)
     bint uf_agent_may(uint32_t old, uint32_t new)
     void uf_agents_tally(const uf_agents *agents, uint32_t worker_or_all, uint32_t *counts)
+
+    # uf_counts.h, uf_census.h
+    enum:
+        UF_COUNT_MOST
+    struct uf_census:
+        uint64_t claimed, cold
+        uint32_t alive, warm, building, most, target
+    struct uf_places:
+        uint32_t type, count, type_era, all_era
+    int uf_census_read(const uf_agents *agents, uint32_t type, uf_census *census)
+    int uf_census_limit(uf_agents *agents, uint32_t type, uint32_t most)
+    int uf_census_aim(uf_agents *agents, uint32_t type, uint32_t target)
+    int uf_census_admit(uf_agents *agents, uint32_t type, uint32_t wanted, uf_places *places)
+    int uf_census_settle(uf_agents *agents, const uf_places *places, uint32_t used)
+    void uf_census_drop(uf_agents *agents, uint64_t id)
+    int uf_census_new(uf_agents *agents, uint32_t type, uint32_t worker, uint32_t priority,
+                      uint32_t state, uint32_t limit, uint64_t parent, uint64_t now_ns,
+                      uint64_t *id)
+    int uf_census_claim(uf_agents *agents, uint32_t type, uint32_t priority, uint64_t parent,
+                        uint64_t now_ns, uint64_t *id, uint32_t *worker)
+    int uf_census_move(uf_agents *agents, uint64_t id, uint32_t old, uint32_t new)
+    bint uf_agent_is_alive(uint32_t state)
+    int uf_census_end(uf_agents *agents, uint64_t id, uint32_t old, uint32_t new)
+    int uf_census_leave(uf_agents *agents, uint64_t id, uint32_t worker, uint32_t to)
+    int uf_census_dismiss(uf_agents *agents, uint32_t type)
+    int uf_census_mend(uf_agents *agents)
+    uint64_t uf_census_stops(const uf_agents *agents)
+    uint32_t uf_census_load(const uf_agents *agents, uint32_t worker)
+
     struct uf_agents_recovery:
         uint32_t freed
         uint32_t stopped

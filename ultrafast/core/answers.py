@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 __all__ = [
     "AgentInfo",
     "BlockCount",
+    "Census",
     "Entry",
     "ItemInfo",
     "OwnerInfo",
@@ -97,6 +98,23 @@ class AgentInfo(NamedTuple):
     parent: int
     left: int
     """While it moves, the queue of the worker that it leaves, or has left; else as `worker`."""
+
+
+class Census(NamedTuple):
+    """How many agents of a type there are, or of all types together.
+
+    `alive` are those spawned and not ended, `most` how many they may be (0: any number). `target`
+    is the number of warm agents that the manager wants; `claimed` and `cold` count the agents
+    that were spawned warm and the others, from the system's start.
+    """
+
+    alive: int
+    warm: int
+    building: int
+    most: int
+    target: int
+    claimed: int
+    cold: int
 
 
 class ItemInfo(NamedTuple):
