@@ -171,6 +171,9 @@ UF_API int uf_agent_leave(struct uf_agents *agents, uint64_t id, uint32_t worker
 UF_API int uf_agent_look(const struct uf_agents *agents, uint64_t id, struct uf_agent_info *info);
 /* The record of a slot, whatever its generation and state; info->id is its present id. */
 UF_API int uf_agent_at(const struct uf_agents *agents, uint32_t slot, struct uf_agent_info *info);
+/* The same by one load, and less of it. The slot is one of ours: less than agents->count. */
+UF_API void uf_agent_glance(const struct uf_agents *agents, uint32_t slot, uint32_t *state,
+                            uint32_t *type, uint32_t *worker);
 /* For senders: worker and mailbox room by one load or two. OK, STALE, or FULL (mailbox). An agent in
  * STARTING or ACTIVE takes messages, as one that changes its worker does; to one in DRAINING, STOPPED or
  * FAILED, and so to its id, it is STALE. */

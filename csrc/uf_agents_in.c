@@ -73,6 +73,16 @@ const char *uf_agents_type_name(const struct uf_agents *agents, uint32_t type)
     return row->name;
 }
 
+void uf_agent_glance(const struct uf_agents *agents, uint32_t slot, uint32_t *state, uint32_t *type,
+                     uint32_t *worker)
+{
+    /* Relaxed: a count is made of it; the fields behind the word are not read. */
+    uint64_t word = atomic_load_explicit(&agents->record[slot].word, memory_order_relaxed);
+    *state = state_of(word);
+    *type = type_of(word);
+    *worker = worker_of(word);
+}
+
 #define BURST_COUNT_BITS 24u
 #define BURST_COUNT ((1u << BURST_COUNT_BITS) - 1)
 #define BURST_MS ((1ull << 40) - 1)

@@ -1,5 +1,4 @@
 #include "uf_census.h"
-#include "uf_agents_in.h"
 
 #define ADMIT_TRIES 16u
 
@@ -359,10 +358,9 @@ int uf_census_mend(struct uf_agents *agents)
         read_before(&load[w], &counts->load[w]);
     }
     for (uint32_t slot = 0; slot < agents->count; slot++) {
-        /* Relaxed: as old as the counts at the oldest, see C5; who changes it later changes them. */
-        uint64_t word = atomic_load_explicit(&agents->record[slot].word, memory_order_relaxed);
-        uint32_t state = state_of(word);
-        uint32_t type = type_of(word);
+        /* As old as the counts at the oldest, see C5; who changes it later changes them. */
+        uint32_t state, type, worker;
+        uf_agent_glance(agents, slot, &state, &type, &worker);
         if (state == UF_AGENT_FREE || type >= types) {
             continue;
         }
@@ -370,8 +368,8 @@ int uf_census_mend(struct uf_agents *agents)
         alive[types].found += uf_agent_is_alive(state);
         warm[type].found += state == UF_AGENT_WARM;
         building[type].found += state == UF_AGENT_BUILDING;
-        if (worker_of(word) < workers) {
-            load[worker_of(word)].found++;
+        if (worker < workers) {
+            load[worker].found++;
         }
     }
     uint32_t era = (uint32_t)doubts & 0xffff;

@@ -40,6 +40,7 @@ LISTS = (
     "tests/explore/faults.toml",
     "tests/explore/faults_delete.toml",
     "tests/explore/faults_deliver.toml",
+    "tests/explore/faults_census.toml",
     "tests/c/faults.toml",
 )
 # Which programs look at a source, the likeliest first.
