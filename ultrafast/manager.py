@@ -246,8 +246,8 @@ class UltraFastAgentManager(SystemContext):
                 await mend(ground.region)
             await self._start_on(ground.region)
         except BaseException as error:
-            # Workers that lived before go on to live, for whoever tries again.
-            await (self._leave() if ground.living else self.shutdown(timeout_s=0.0))
+            # What was there before is left to whoever tries again, and workers that live.
+            await (self._leave() if ground.adopted else self.shutdown(timeout_s=0.0))
             if isinstance(error, OSError) and not isinstance(error, UltrafastError):
                 raise refused(f"system {self.name!r} can't be started", error) from error
             raise

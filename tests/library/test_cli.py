@@ -54,7 +54,7 @@ def test_the_installed_command_and_the_module_say_their_version() -> None:
         assert done.stderr == ""
 
 
-@pytest.mark.parametrize("command", ["run", "validate", "doctor"])
+@pytest.mark.parametrize("command", ["run", "validate", "doctor", "status", "stop"])
 def test_each_command_explains_itself(command: str) -> None:
     assert command in invoke("--help").output
     assert invoke(command, "--help").exit_code == 0

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -12,11 +14,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 import ultrafast as uf
+from system import managerkills
 from system.leaving import AGENTS, POINTS, Keeper, config_of, leave, left_behind, workers_of
 from ultrafast import errors
+from ultrafast.agents.processes.control import Adopt, Place
 from ultrafast.agents.processes.door import _address
 from ultrafast.core import Region
 from ultrafast.core.leftovers import region_path
@@ -145,6 +150,12 @@ def test_a_manager_that_dies_in_its_start_leaves_what_the_next_can_adopt(
             assert (await m.request(None, new, "all", timeout_s=60))["seen"] == []
 
     asyncio.run(main())
+
+
+def test_managers_and_workers_killed_at_random_moments_lose_nothing(tmp_path: Path) -> None:
+    seed = random.SystemRandom().randrange(1 << 32)
+    report = asyncio.run(managerkills.run(3, seed, workers_too=True, folder=tmp_path))
+    assert report.passed, f"seed {seed}: {report}"
 
 
 def test_what_a_dead_workers_agents_are_sent_waits_for_the_next_manager(
@@ -281,6 +292,9 @@ def test_without_a_manager_sigterm_ends_a_worker_in_order(tmp_path: Path, made: 
 def test_stop_asks_a_living_manager_and_finds_no_system_twice(tmp_path: Path, made: Made) -> None:
     config = made(workers=1)
     running = leave(tmp_path, kill=False)
+    words = [sys.executable, "-P", "-m", "ultrafast", "status", config.name or "", "--json"]
+    seen = subprocess.run(words, capture_output=True)
+    assert seen.returncode == 0 and json.loads(seen.stdout)["manager"] == running.pid
     words = [sys.executable, "-P", "-m", "ultrafast", "stop", config.name or ""]
     pids = list(workers_of(config).values())
     reaper = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
@@ -319,8 +333,8 @@ def test_nobody_but_a_manager_is_let_in(tmp_path: Path, made: Made) -> None:
     path = region_path(config.region_path, config.name or "")
     with Region.attach(path) as region:
         (slot,) = workers_of(config)
-        said = b"\x82\xa4type\xa5Adopt\xa7manager\x92" + bytes([region.slot, 1])
-        said += b"\xa8sys_path\x90"
+        adopt = Adopt(manager=Place(region.slot, 1), sys_path=[])  # but it is a client
+        said = msgspec.msgpack.encode(adopt)
         for frame in (b"", b"\xff" * 9, len(said).to_bytes(4, "little") + said):
             with socket.socket(socket.AF_UNIX) as visitor:
                 visitor.connect(_address(region, region.owner(slot)))

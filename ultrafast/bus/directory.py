@@ -140,6 +140,15 @@ class Directory:
         if gone:
             self._say()
 
+    def forget(self, slot: int, incarnation: int) -> None:
+        """Remove what a dead process wanted, whose slot is mended and may be another's by now."""
+        entry = self._table.get_entry(_SPACE, str(slot))
+        known = self._entry(str(slot))
+        if entry is None or known is None or known.incarnation != incarnation:
+            return
+        if self._table.delete(_SPACE, str(slot), entry.stamp):
+            self._say()
+
     # --- inside
 
     def _write(self) -> bool:

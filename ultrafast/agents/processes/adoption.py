@@ -70,15 +70,12 @@ class Ground(NamedTuple):
         The system's: a number of workers that was not said is that of the region.
     adopted : bool
         Whether the region was there, with what is in it.
-    living : bool
-        Whether workers were, who wait for this manager.
     """
 
     region: Region
     lock: ManagerLock
     config: Config
     adopted: bool
-    living: bool
 
 
 def settings_for(config: Config) -> bytes:
@@ -133,7 +130,7 @@ async def take_ground(path: str, config: Config, *, named: bool) -> Ground:
         remove_region(path)
         region.close()
         raise
-    return Ground(region, lock, config, adopted=False, living=False)
+    return Ground(region, lock, config, adopted=False)
 
 
 async def adopt(path: str, config: Config | None) -> Ground | None:
@@ -171,7 +168,7 @@ async def adopt(path: str, config: Config | None) -> Ground | None:
         living = await _wait_for_orphans(region, there is not None and there.persist)
         wanted = there if config is None else _settled(config, there)
         if wanted is not None and _is_of(region, wanted):
-            return Ground(region, lock, wanted, adopted=True, living=living)
+            return Ground(region, lock, wanted, adopted=True)
         if living:
             raise RegionExists(
                 f"{path}: workers of a system of this name live and wait for a manager with their "

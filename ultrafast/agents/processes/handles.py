@@ -18,6 +18,8 @@ from ultrafast.core.answers import OwnerInfo
 
 __all__ = ["WorkerProcess", "find", "is_same"]
 
+_let_go: list[subprocess.Popen[bytes]] = []
+
 
 class WorkerProcess:
     """A process, and how to end it and learn of its end.
@@ -73,6 +75,10 @@ class WorkerProcess:
         pidfd, self.pidfd = self.pidfd, -1
         if pidfd >= 0:
             os.close(pidfd)
+        if not self.has_ended() and self._child is not None:
+            # A child stays one: its end is waited for when the next is let go.
+            _let_go[:] = [each for each in _let_go if each.poll() is None]
+            _let_go.append(self._child)
 
 
 def is_same(region: Region, owner: OwnerInfo) -> bool:

@@ -87,6 +87,7 @@ class Mender:
             if recovery is None:
                 continue
             recovered.append(recovery)
+            self._bus.directory.forget(owner.slot, owner.incarnation)
             if owner.queue is not None:
                 self._close_inbox(owner.queue)
             self._on_event("process.recovered", {"slot": owner.slot, **recovery._asdict()})

@@ -179,22 +179,14 @@ class Supervisor:
                 worker.pipe.send(Shutdown(timeout_s=timeout_s))
         await asyncio.gather(*(self._end(worker, timeout_s) for worker in running))
 
-    def leave(self) -> list[WorkerProcess]:
-        """Let go of every worker, and let it live: it waits for the next manager. Spares end.
-
-        Returns
-        -------
-        list of WorkerProcess
-            Those let go.
-        """
+    def leave(self) -> None:
+        """Let go of every worker, and let it live: it waits for the next manager. Spares end."""
         self._stopping = True
         for task in self._tasks:
             task.cancel()
         self._spares.stop()
-        left = [worker.process for worker in self._workers if worker.process is not None]
         for worker in self._workers:
             self._forget(worker)
-        return left
 
     async def _end(self, worker: Worker, timeout_s: float) -> None:
         process = worker.process
