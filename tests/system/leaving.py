@@ -38,6 +38,8 @@ POINTS = {
     "adopt": (Supervisor, "_adopt"),
     "met": (Supervisor, "_met"),
     "pools": (PoolKeeper, "tick"),
+    # And in its life: a worker has handed over and ended, none is in its place.
+    "recycled": (Supervisor, "_recycled"),
 }
 
 
@@ -156,7 +158,7 @@ async def main(settings: str, at: str) -> None:
         was = getattr(owner, name)
         setattr(owner, name, functools.wraps(was)(_die))
     manager = uf.UltraFastAgentManager(uf.Config.from_toml(settings))
-    manager.register("keeper", Keeper)
+    manager.register("keeper", Keeper, restart="never" if at == "recycled" else None)
     async with manager:
         if not manager.adopted:
             for number in range(AGENTS):

@@ -129,7 +129,7 @@ def test_agents_go_on_and_every_message_is_handled_once(tmp_path: Path, made: Ma
             killed.stdout.close()
 
 
-@pytest.mark.parametrize("point", list(POINTS))
+@pytest.mark.parametrize("point", [point for point in POINTS if point != "recycled"])
 def test_a_manager_that_dies_in_its_start_leaves_what_the_next_can_adopt(
     tmp_path: Path, made: Made, point: str
 ) -> None:
@@ -148,6 +148,22 @@ def test_a_manager_that_dies_in_its_start_leaves_what_the_next_can_adopt(
                 assert (await ask(m, 0))["seen"] == []
             new = await m.spawn_agent("keeper")
             assert (await m.request(None, new, "all", timeout_s=60))["seen"] == []
+
+    asyncio.run(main())
+
+
+def test_a_worker_that_left_on_purpose_is_known_to_have_when_its_manager_dies(
+    tmp_path: Path, made: Made
+) -> None:
+    config = made(workers=1, worker_memory_bytes=1 << 20)
+    leave(tmp_path, "recycled")
+    assert not workers_of(config)
+
+    async def main() -> None:
+        manager = uf.UltraFastAgentManager(config)
+        manager.register("keeper", Keeper, restart="never")
+        async with manager as m:  # a death would have ended them
+            assert [(await ask(m, number))["seen"] for number in range(AGENTS)] == [[]] * AGENTS
 
     asyncio.run(main())
 
