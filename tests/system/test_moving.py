@@ -3,6 +3,7 @@
 import asyncio
 import functools
 import os
+import random
 import signal
 import time
 from collections.abc import Awaitable, Callable
@@ -278,11 +279,11 @@ def test_an_overloaded_worker_gives_agents_to_one_that_has_nothing_to_do() -> No
         ids = [first, *await m.spawn_agents("worn", 5, affinity=first)]
         home = worker_of(m, first)
         assert {worker_of(m, each) for each in ids} == {home}
+        chance = random.Random(3)
         told = asyncio.ensure_future(m.events.wait_for("worker.overloaded", 60))
         async with asyncio.timeout(60):
             while {worker_of(m, each) for each in ids} == {home}:
-                for each in ids:
-                    m.bus.send_many_nowait(None, [(each, None)] * 50)
+                m.bus.send_many_nowait(None, [(chance.choice(ids), None) for _ in range(200)])
                 await asyncio.sleep(0.02)
         payload = (await told).payload
         assert (payload["worker"], payload["to"]) == (home, 1 - home)

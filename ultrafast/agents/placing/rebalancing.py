@@ -9,7 +9,8 @@ its inbox held a backlog at both: then it does not keep up, whatever keeps it. I
 its load is above a limit and well above that of the least loaded worker at several looks in a row.
 It is then told to give away agents that handle as much as half the difference, so that the two come
 to stand alike and the roles do not change; agents that handle more than that stay, as do those that
-came lately. Between two such orders is a rest, in which their effect shows.
+came lately. Between two such orders is a rest, in which their effect shows; a longer one, where the
+last moved nobody.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.wire import CONTROL_LANE, Kind, Operation
 from ultrafast.core import now_ns
 from ultrafast.errors import UltrafastError
+from ultrafast.metric_names import Counter
 
 __all__ = ["Judge", "Order", "Rebalancer", "Shedding", "cpu_s"]
 
@@ -41,6 +43,7 @@ _GAP: Final = 0.3
 _BACKLOG: Final = 256
 # Between two orders: with so many agents each at most, those that move in a second are bounded.
 _REST_S: Final = 2.0
+_LONGEST_REST_S: Final = 64.0  # where the last orders moved nobody
 _MOST: Final = 128
 # How long an agent that came stays at least.
 _STAY_S: Final = 30.0
@@ -153,6 +156,8 @@ class Rebalancer:
         self._on_event = on_event
         self._next_s = 0.0
         self._rest_until_s = 0.0
+        self._rest_s = _REST_S / 2
+        self._moved = 0
         # Of the last look, by pid: when, the processor time then, whether there was a backlog.
         self._last: dict[int, tuple[float, float, bool]] = {}
 
@@ -166,7 +171,10 @@ class Rebalancer:
         order = self._judge.look(loads)
         if order is None or now < self._rest_until_s:
             return
-        self._rest_until_s = now + _REST_S
+        moved = self._endpoint.metrics.read_counter(Counter.MOVED)
+        longer = min(2 * self._rest_s, _LONGEST_REST_S)
+        self._rest_s = longer if moved == self._moved else _REST_S
+        self._rest_until_s, self._moved = now + self._rest_s, moved
         if self._tell(order):
             told = {"worker": order.worker, "to": order.to, "share": order.share}
             self._on_event("worker.overloaded", {**told, "load": round(loads[order.worker], 3)})
