@@ -12,6 +12,7 @@
 
 #include <sys/mman.h>
 
+#include "uf_deliver.h"
 #include "uf_system.h"
 
 struct dice {
@@ -153,6 +154,34 @@ static void use_agents(struct uf_system *system, struct dice *dice)
     uf_agents_tally(&system->agents, UF_EVERY_WORKER, mine);
 }
 
+/* An agent is sent to, leaves, and its departure is looked at, wherever what is damaged says that it goes. */
+static void use_deliveries(struct uf_system *system, struct dice *dice)
+{
+    static _Thread_local uint64_t seen[UF_OWNERS_MAX];
+    struct uf_departure departure = {.seen = seen};
+    uint64_t ids[3];
+    uint32_t handles[3];
+    uint32_t worker;
+    uint32_t together;
+    uint32_t bell;
+    uint32_t on_way;
+    uint32_t filled = 0;
+    for (uint32_t i = 0; i < 3; i++) {
+        ids[i] = roll(dice, 100);
+        filled += uf_pool_take(&system->messages, 8, &handles[filled]) == UF_OK;
+    }
+    int sent = uf_deliver(&system->self, &system->agents, &system->queues, ids, roll(dice, 4),
+                          handles, filled, &worker, &together, &bell);
+    count(sent);
+    for (uint32_t i = sent > 0 ? (uint32_t)sent : 0; i < filled; i++) {
+        count(uf_pool_give(&system->messages, handles[i]));
+    }
+    count(uf_agent_leave(&system->agents, ids[0], roll(dice, 4), roll(dice, 4)));
+    uf_departure_begin(&system->self, &departure);
+    count(uf_departure_look(&system->self, &system->queues, roll(dice, 4), &departure,
+                            roll(dice, 2) == 0, &on_way));
+}
+
 static void use_metrics(struct uf_system *system, struct dice *dice)
 {
     static _Thread_local uint64_t counts[UF_HIST_BUCKETS];
@@ -191,6 +220,7 @@ static void use(struct user *user)
     use_queues(&user->system, &user->receiver, &user->dice);
     use_table(&user->system, &user->dice);
     use_agents(&user->system, &user->dice);
+    use_deliveries(&user->system, &user->dice);
     if (roll(&user->dice, 16) == 0) {
         use_metrics(&user->system, &user->dice);
     }
