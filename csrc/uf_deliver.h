@@ -29,8 +29,9 @@
  *            sender reads where the agent goes, or W1 sees it on its way
  *            X3 crossing release -> X4, X5 acquire       its push is seen when W1 looks where its lanes end
  * ERRORS     STALE: the agent takes no messages (any more). READ_ONLY: we have no slot. As uf_queue_send.
- * PROOF      P1: `explore_deliver`, a sender's death at each step. P2: `explore_deliver`, `test_deliver`:
- *            nothing lost, nothing overtaken. P5: holds no value. P8: `test_flips`.
+ * PROOF      P1: `explore_deliver`, a sender's death at each step; `steps_finds_dead_sender_waited_for`.
+ *            P2: `explore_deliver`, `test_deliver`: nothing lost, nothing overtaken. P5: holds no value.
+ *            P8: `test_flips`.
  * SOURCE     Grace periods: Desnoyers, McKenney, Stern, Dagenais & Walpole 2012, who count in the
  *            reader as well. Hazard words (Michael 2004) would name the agent: a call that sends to
  *            many would need as many.

@@ -20,6 +20,10 @@ if(NAME STREQUAL "claim_without_a_name")
     put([=[uf_slot(uf_slot_version(word), me, handle),]=]
         [=[uf_slot((uf_slot_version(word) + 1) & VERSION_MASK, 0 * me, 0),]=])
 
+elseif(NAME STREQUAL "dead_sender_waited_for")
+    # Who gives an agent away waits for a count that its dead writer will not change any more.
+    put([=[        if (now != seen[slot] || !alive) {]=] [=[        if (now != seen[slot] + 0 * alive) {]=])
+
 elseif(NAME STREQUAL "slot_cleared_before_the_name")
     put([=[    UF_STEP(Q2);
 ]=] [=[    uf_ring_clear(ring, claim->position);

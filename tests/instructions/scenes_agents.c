@@ -53,6 +53,22 @@ static void a_stopped_one(void)
     *may() = MAY(STOPPED);
 }
 
+static void a_moving_one(void)
+{
+    an_active_one();
+    if (uf_agent_leave(&world.system.agents, agent, SECOND, INBOX) != UF_OK) {
+        fatal("uf_agent_leave");
+    }
+    *may() = MAY(MOVING);
+}
+
+static void an_arriving_one(void)
+{
+    a_moving_one();
+    moved(agent, UF_AGENT_MOVING, UF_AGENT_ARRIVING);
+    *may() = MAY(ARRIVING);
+}
+
 /* More of them than hints fit; then all are claimed that have one. */
 static void one_without_hint(void)
 {
@@ -117,6 +133,36 @@ static void to_stopped(void)
 static void to_free(void)
 {
     move(UF_AGENT_STOPPED, UF_AGENT_FREE);
+}
+static void hold_one(void)
+{
+    message_make(11, 40, 0);
+}
+static void deliver_one(void)
+{
+    uint32_t worker;
+    uint32_t together;
+    uint32_t bell;
+    world.note->status = uf_deliver(&world.system.self, &world.system.agents, &world.system.queues,
+                                    &agent, 1, world.held, 1, &worker, &together, &bell);
+}
+static void leave(void)
+{
+    world.note->status = uf_agent_leave(&world.system.agents, agent, SECOND, INBOX);
+}
+static void depart(void)
+{
+    uint64_t seen[SEATS + 4];
+    uint32_t on_way;
+    struct uf_departure departure = {.seen = seen};
+    uf_departure_begin(&world.system.self, &departure);
+    world.note->status = uf_departure_look(&world.system.self, &world.system.queues, SECOND,
+                                           &departure, true, &on_way);
+    move(UF_AGENT_MOVING, UF_AGENT_ARRIVING);
+}
+static void to_arrived(void)
+{
+    move(UF_AGENT_ARRIVING, UF_AGENT_ACTIVE);
 }
 static void name_type(void)
 {
@@ -191,6 +237,38 @@ static void was_warm(const struct note *note)
         }
     }
 }
+static void is_moving(const struct note *note)
+{
+    became(note, 0, MAY(ACTIVE), MAY(MOVING));
+}
+static void is_arriving(const struct note *note)
+{
+    became(note, 0, MAY(MOVING), MAY(ARRIVING));
+}
+static void has_arrived(const struct note *note)
+{
+    became(note, 0, MAY(ARRIVING), MAY(ACTIVE));
+}
+/* It came, or never will; and nobody who gives agents away waits for the dead. */
+static void delivered(const struct note *note)
+{
+    uint64_t seen[SEATS + 4];
+    uint32_t on_way;
+    struct uf_departure departure = {.seen = seen};
+    bool accepted = note->ended && note->status == 1;
+    message_may(11, accepted, accepted || !note->ended);
+    if (world.system.self.count > COUNT_OF(seen)) {
+        fatal("more slots than a departure is given room for");
+    }
+    uf_departure_begin(&world.system.self, &departure);
+    (void)uf_departure_look(&world.system.self, &world.system.queues, SECOND, &departure, true,
+                            &on_way);
+    for (uint32_t slot = 0; slot < world.system.self.count; slot++) {
+        if (seen[slot] != 0 && !uf_owner_alive(&world.system.self, slot)) {
+            found("slot %u is dead and waited for", slot);
+        }
+    }
+}
 static void one_claimed(const struct note *note)
 {
     uint32_t stopped = 0;
@@ -234,6 +312,14 @@ const struct scene agent_scenes[] = {
      .act = to_stopped,
      .expect = was_active},
     {.name = "agent move, freed", .prepare = a_stopped_one, .act = to_free, .expect = was_stopped},
+    {.name = "agent leave", .prepare = an_active_one, .act = leave, .expect = is_moving},
+    {.name = "agent departs", .prepare = a_moving_one, .act = depart, .expect = is_arriving},
+    {.name = "agent arrives", .prepare = an_arriving_one, .act = to_arrived, .expect = has_arrived},
+    {.name = "deliver",
+     .prepare = an_active_one,
+     .ready = hold_one,
+     .act = deliver_one,
+     .expect = delivered},
     {.name = "agent type, new", .act = name_type, .after = type_is_named},
     {.name = "agent type, there", .act = find_type},
     {.name = "agent look, route, count", .prepare = an_active_one, .act = count_all},

@@ -383,6 +383,19 @@ class Context(Outlet):
             agent_id, drain=drain, timeout_s=timeout_s, forget_state=forget_state
         )
 
+    async def move_agent(
+        self,
+        agent_id: int,
+        *,
+        worker: int | None = None,
+        affinity: int | None = None,
+        timeout_s: float = 5.0,
+    ) -> bool:
+        """Have another idle agent live in another worker; see `SystemContext.move_agent`."""
+        return await self.system.move_agent(
+            agent_id, worker=worker, affinity=affinity, timeout_s=timeout_s
+        )
+
     def end(self) -> None:
         """End this agent after the message that it is handling and those that wait."""
         self._host.fail(self._agent_id, "")
