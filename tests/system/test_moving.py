@@ -193,6 +193,7 @@ async def arrives_though_one_dies(m: uf.UltraFastAgentManager, dead: str) -> Non
     agents, moved = m._endpoint.agents, m.metrics_counter(Counter.MOVED)
     agent = await m.spawn_agent("fragile")
     await m.request(None, agent, "first")
+    await m.request(None, agent, None)  # answered: the first one's block is given back, too
     home = worker_of(m, agent)
     assert agents.leave(agent, *map(m._spawner.host, (home, 1 - home))) == OK
     for number in range(20):
@@ -215,7 +216,8 @@ async def arrives_though_one_dies(m: uf.UltraFastAgentManager, dead: str) -> Non
 async def an_untold_arrival_is_found(m: uf.UltraFastAgentManager) -> None:
     agents = m._endpoint.agents
     agent = await m.spawn_agent("fragile")
-    before = await m.request(None, agent, "first")
+    await m.request(None, agent, "first")
+    before = await m.request(None, agent, None)
     home = worker_of(m, agent)
     os.kill(before["pid"], signal.SIGSTOP)
     assert agents.leave(agent, *map(m._spawner.host, (home, 1 - home))) == OK
