@@ -60,9 +60,9 @@ class IncomingMessage(Incoming):
 class Agent:
     """Something that lives in a worker, gets one message at a time, and executes tasks.
 
-    Subclass it and register the class. Every hook may be `async def` or plain `def`; one that need
-    not wait costs less as a plain one. An instance is made without arguments, in a worker process;
-    what it needs it takes from `self.context`.
+    Subclass it and register the class. Every hook may be `async def` or plain `def`; where it does
+    not wait, the first costs little more. An instance is made without arguments, in a worker
+    process; what it needs it takes from `self.context`.
 
     Attributes
     ----------

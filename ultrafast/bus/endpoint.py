@@ -34,6 +34,7 @@ from ultrafast.core._asking import Asker
 from ultrafast.core._bodies import Bodies
 from ultrafast.core._requests import Requests
 from ultrafast.core._waiting import SPIN_US
+from ultrafast.core._walkers import Walkers
 from ultrafast.errors import QueueFull, RegionClosed
 from ultrafast.metric_names import Counter, Histogram
 
@@ -164,6 +165,10 @@ class Endpoint(Outpost):
             seats, incoming, int(Kind.DATA), bodies.RAW, _body_in_place, ended, raised
         )
         return self._handover.incoming
+
+    def walk_by(self, walkers: Walkers, rest: Callable[[Any], object]) -> None:
+        """Have handlers' coroutines begun at once; `Handover.walk_by` says how."""
+        self._handover.walk_by(walkers, rest)
 
     def handle(self, seat: Seat, message: Message) -> bool:
         """Have a plain message handled by who has just been seated; False: it is not plain."""

@@ -8,3 +8,6 @@ cdef class Bodies:
 
     cdef object _payload(self, object body, uint8_t *codec)
     cdef object _arrived(self, object body, bint *sure)
+
+
+cdef bint surely_a_value(object outcome)

@@ -98,3 +98,12 @@ cdef class Bodies:
             except Exception:  # not swallowed: it is raised again where it is accounted for
                 return None
         return body if sure[0] else None
+
+
+cdef bint surely_a_value(object outcome):
+    """Of a type that nobody can await, said without asking its attributes."""
+    kind = type(outcome)
+    return (
+        outcome is None or kind is dict or kind is str or kind is bytes or kind is bool
+        or kind is int or kind is float or kind is list or kind is tuple
+    )

@@ -7,6 +7,7 @@ from ultrafast.core._queue cimport Queues
 from ultrafast.core._receiver cimport Receiver
 from ultrafast.core._region cimport Region
 from ultrafast.core._requests cimport Requests
+from ultrafast.core._walkers cimport Walkers
 
 cdef enum Ran:
     SOME_LEFT = 0                      # the time came while messages of a batch were left
@@ -21,8 +22,8 @@ cdef class Seat:
     cdef readonly uint64_t id
     cdef readonly uint32_t slot        # of its record
     cdef public bint busy              # not now: whoever else gets messages decides
-    # What its host keeps here, and the door never reads: in fields, so that nothing is to be set
-    # when somebody sits down.
+    # What its host keeps here: in fields, so that nothing is to be set when somebody sits down. The
+    # door counts a first step as running, and tells of those that fell or are to stop.
     cdef public bint stopping
     cdef public uint32_t running
     cdef public uint32_t limit
@@ -61,6 +62,8 @@ cdef class Handover:
     cdef uint32_t _near                # histograms
     cdef uint32_t _far
     # Answering, and being answered; None until `answer_by`.
+    cdef Walkers _walkers              # take first steps of handlers' coroutines; or None
+    cdef object _rest
     cdef Queues _queues
     cdef Requests _requests
     cdef Bodies _bodies
@@ -83,4 +86,5 @@ cdef class Handover:
     cdef bint _answer(self, Message message, object outcome, uint64_t now_ns) except *
     cdef Incoming _of(self, Message message)
     cdef object _body_of(self, Message message)
+    cdef int _call(self, Seat seat, Message message, uint64_t now_ns) except -1
     cdef int _plain(self, Seat seat, Message message, uint64_t now_ns) except -1

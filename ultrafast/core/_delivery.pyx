@@ -14,9 +14,9 @@ from cpython.ref cimport Py_REFCNT
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
-from ultrafast.core cimport _c
+from ultrafast.core cimport _c, _py
 from ultrafast.core._agents cimport Agents
-from ultrafast.core._bodies cimport Bodies
+from ultrafast.core._bodies cimport Bodies, surely_a_value
 from ultrafast.core._message cimport HELD, Message
 from ultrafast.core._metrics cimport Metrics
 from ultrafast.core._pool cimport LOCKED_COPY_BYTES
@@ -25,6 +25,7 @@ from ultrafast.core._receiver cimport Receiver
 from ultrafast.core._region cimport can_write
 from ultrafast.core._requests cimport Requests
 from ultrafast.core._sender cimport ORIGIN_BITS
+from ultrafast.core._walkers cimport Walkers
 
 cdef enum:
     # Messages taken at once; fewer, where handlers are so slow that a turn ends before a batch
@@ -37,15 +38,6 @@ cdef uint64_t monotonic_ns() noexcept nogil:
     cdef timespec now
     clock_gettime(CLOCK_MONOTONIC, &now)
     return <uint64_t>now.tv_sec * 1000000000 + <uint64_t>now.tv_nsec
-
-
-cdef bint surely_a_value(object outcome):
-    """Of a type that nobody can await, said without asking its attributes."""
-    kind = type(outcome)
-    return (
-        outcome is None or kind is dict or kind is str or kind is bytes or kind is bool
-        or kind is int or kind is float or kind is list or kind is tuple
-    )
 
 
 cdef class Seat:
@@ -204,6 +196,13 @@ cdef class Handover:
         self._queues, self._requests, self._bodies = queues, requests, bodies
         self._reply, self._error = kinds
         self._home, self._reply_lane, self._replies = home, lane, replies
+
+    def walk_by(self, Walkers walkers not None, rest not None):
+        """Have handlers' coroutines begun at once; `ended` gets the `Walker` of one that waits.
+
+        `rest` is called with a seat that fell or is to stop, after its handler.
+        """
+        self._walkers, self._rest = walkers, rest
 
     def run(self, Receiver receiver not None, uint64_t until_ns):
         """Take messages and hand them out until there are none, or the time has come.
@@ -390,6 +389,12 @@ cdef class Handover:
         return True
 
     cdef int _plain(self, Seat seat, Message message, uint64_t now_ns) except -1:
+        self._call(seat, message, now_ns)
+        if self._walkers is not None and (seat.stopping or seat.fallen is not None):
+            self._rest(seat)
+        return 0
+
+    cdef int _call(self, Seat seat, Message message, uint64_t now_ns) except -1:
         cdef int64_t taken = <int64_t>(now_ns - message.sent_ns)
         cdef Incoming incoming
         cdef object outcome
@@ -403,6 +408,12 @@ cdef class Handover:
         incoming = self._of(message)
         try:
             outcome = seat.agent.on_message(incoming)
+            if self._walkers is not None and _py.is_coroutine(outcome):
+                seat.running += 1
+                try:
+                    outcome = self._walkers._first(outcome)
+                finally:
+                    seat.running -= 1
         except BaseException as error:
             self._raised(seat, message, error)
             return 0

@@ -80,3 +80,4 @@ cdef extern from *:
     """
     void uf_set_am_send(object type, int (*send)(PyObject *, PyObject *, PyObject **) except? -1)
     int PyIter_Send(PyObject *, PyObject *, PyObject **) except? -1
+    bint is_coroutine "PyCoro_CheckExact"(object) noexcept

@@ -27,11 +27,13 @@ from ultrafast.agents.hosting.errands import Errands, within_time
 from ultrafast.agents.hosting.hosted import Hosted, Repeats
 from ultrafast.agents.hosting.moving import Moving
 from ultrafast.agents.hosting.timers import Due
+from ultrafast.agents.hosting.walking import WALKERS, WALKERS_MOST, rest_of
 from ultrafast.agents.registry import AgentType
 from ultrafast.bus import tracing
 from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.wire import Kind, Reason, is_overdue, origin_of
 from ultrafast.core import Message, now_ns
+from ultrafast.core._walkers import Walker, Walkers
 from ultrafast.errors import DecodeError, TaskCalledOff, UltrafastError
 from ultrafast.executor.profiles import Profile
 from ultrafast.executor.tasks import Result, Task
@@ -83,7 +85,12 @@ class AgentHost(Moving):
         self._errands = Errands()
         self._me = endpoint.region.slot
         self._held: list[Message] = []
+        self._walked: dict[Walker, tuple[Hosted, Message]] = {}
         self._repeats = Repeats(endpoint.table, max_redeliveries)
+        self._walkers = Walkers(self._loop, self._more_walkers)
+        self._coming = 0  # walkers that are not parked for the first time yet
+        endpoint.walk_by(self._walkers, self._rest)
+        self._more_walkers()
         for kind in (Kind.DATA, Kind.TASK, Kind.PING):
             endpoint.on(kind, self._arrived)
         self._incoming = endpoint.seat(
@@ -202,12 +209,49 @@ class AgentHost(Moving):
 
     def _ended(self, hosted: Hosted, message: Message, outcome: Any) -> None:
         """A handler that the door called returned what somebody waits for, or what must be."""
+        if type(outcome) is Walker:
+            self._walked[outcome] = hosted, message
+            self._tasks.add(outcome.task)
+            hosted.running += 1
+            hosted.busy = hosted.running >= hosted.limit
+            return
         if inspect.isawaitable(outcome):
             self._await(hosted, message, outcome)
             if not hosted.busy:
                 self._work(hosted, self._next(hosted))
         else:
             self._done(hosted, message, outcome)
+
+    # --- handlers that wait
+
+    def _more_walkers(self) -> None:
+        """Have tasks ready, from the loop's next turn on, for handlers that wait."""
+        if self._stopping or self._coming:
+            return
+        self._coming = WALKERS
+        for _ in range(WALKERS):
+            walker = Walker()
+            walker.set_task(self._loop.create_task(self._walk(walker)))
+
+    async def _walk(self, walker: Walker) -> None:
+        """The life of a task: it waits for a handler that waits, and goes on with that."""
+        task = walker.task
+        self._coming -= 1
+        while self._walkers.park(walker, WALKERS_MOST):
+            cancelled = None
+            try:
+                await walker.parked
+            except asyncio.CancelledError as error:
+                if walker.coroutine is None:
+                    raise
+                cancelled = error
+            hosted, message = self._walked.pop(walker)
+            try:
+                await self._complete(hosted, message, rest_of(walker, cancelled))
+            finally:
+                self._tasks.discard(task)
+            if task.cancelling():
+                return
 
     def _await(self, hosted: Hosted, message: Message, awaiting: Awaitable[Any]) -> None:
         hosted.running += 1
@@ -302,6 +346,8 @@ class AgentHost(Moving):
 
     def _raised_anything(self, hosted: Hosted, message: Message, error: BaseException) -> None:
         """A handler raised; what is meant to end the process goes on once it is accounted for."""
+        if isinstance(error, asyncio.CancelledError):
+            error = RuntimeError("the handler was cancelled")
         self._raised(hosted, message, error)
         if isinstance(error, SystemExit | KeyboardInterrupt):
             raise error
@@ -389,6 +435,7 @@ class AgentHost(Moving):
         await self._close()
 
     async def _close(self) -> None:
+        self._walkers.close()
         if self._threads is not None:
             self._threads.shutdown(wait=False, cancel_futures=True)
         close = getattr(self._executor, "aclose", None)
