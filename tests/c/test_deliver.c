@@ -305,6 +305,32 @@ static void who_is_on_its_way_is_waited_for(struct uf_system *system)
     explored("ways that a wait for who is on its way ends", 3);
 }
 
+/* The slot of one that died on its way is mended and another's: that one is not waited for. */
+static void who_comes_after_is_not_taken_for_the_dead(struct uf_system *system)
+{
+    struct part first = {.index = 0};
+    struct part next = {.index = 0};
+    struct uf_recovery done;
+    uint64_t seen[12];
+    uint32_t on_way;
+    struct uf_departure departure = {.seen = seen};
+    uint64_t *scratch = calloc(1, uf_system_scratch_bytes(system));
+    attach(&first);
+    uint32_t slot = first.system.self.slot;
+    atomic_fetch_add(&first.system.self.owner[slot].crossing, 1);
+    uf_departure_begin(&system->self, &departure);
+    uf_system_abandon(&first.system);
+    CHECK_EQ(uf_system_recover(system, slot, scratch, &done), UF_OK);
+    attach(&next);
+    CHECK_EQ(next.system.self.slot, slot);
+    CHECK_EQ(atomic_load(&next.system.self.owner[slot].crossing) % 2, 0);
+    CHECK_EQ(uf_departure_look(&system->self, &system->queues, 1, &departure, true, &on_way),
+             UF_OK);
+    uf_system_close(&next.system);
+    free(scratch);
+    explored("slots of the dead that others had meanwhile", 1);
+}
+
 int main(void)
 {
     struct uf_system mine;
@@ -335,6 +361,7 @@ int main(void)
         CHECK_EQ(uf_agent_leave(&mine.agents, id[a], a % WORKERS, a % WORKERS), UF_INVALID);
     }
     a_call_stops_where_another_lives(&mine);
+    who_comes_after_is_not_taken_for_the_dead(&mine);
     who_is_on_its_way_is_waited_for(&mine);
     nothing_lost_or_overtaken();
     uf_system_close(&mine);

@@ -30,7 +30,6 @@ from ultrafast.bus.wire import REPLY_LANE, Kind, Operation, Reason
 from ultrafast.core import AgentInfo, Departure, Message, now_ns
 from ultrafast.core._agents import ACTIVE, ARRIVING, MOVING, SLOT_BITS, TAKING
 from ultrafast.core._status import OK
-from ultrafast.errors import UltrafastError
 from ultrafast.metric_names import Counter
 
 __all__ = ["Moving"]
@@ -165,7 +164,7 @@ class Moving(Lodging):
             return True
         try:
             hosted.agent.state.save()
-        except UltrafastError as error:
+        except Exception as error:  # noqa: BLE001 - no room, or its own objects raised
             if hosted.id not in self._unsaved:
                 self._unsaved.add(hosted.id)
                 log.error("agent %#x stays until its state can be saved: %s", hosted.id, error)
