@@ -383,7 +383,8 @@ cdef class Handover:
                 self._requests._answered(message)
                 self.stirred = True
                 continue
-            self.stirred = True
+            # Those of the plain kind are for one who is built now, or busy: that waits for nothing.
+            self.stirred = self.stirred or message.kind != self._kind
             self._other(message)
         self._batch, self._at = self._nothing, 0
         return True
