@@ -295,7 +295,7 @@ int uf_census_move(struct uf_agents *agents, uint64_t id, uint32_t from, uint32_
         if (load != NULL) {
             change(agents, load, -1, load_era);
         }
-        if (to == UF_AGENT_STOPPED) {
+        if (to == UF_AGENT_STOPPED || to == UF_AGENT_ARRIVING) {
             /* C9 -> C10. Release: the record is STOPPED. */
             atomic_fetch_add_explicit(&agents->counts->stops, 1, memory_order_release);
         }

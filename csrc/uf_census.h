@@ -11,7 +11,7 @@
  * PROGRESS   Those of uf_agents.h, and lock-free. admit: one pass over the records where a limit is
  *            reached and a process died since the last one; mend: likewise.
  * DEATH      uf_counts.h: C1, C2. Between a move to STOPPED and its announcement (C8): recovery says so.
- * ORDER      C9 stops release -> C10 stops acquire   the record is STOPPED
+ * ORDER      C9 stops release -> C10 stops acquire   the record is STOPPED, ARRIVING
  * ERRORS     Those of uf_agents.h. admit: FULL: no place of the type is free; NO_AGENT_SLOT: none in all.
  *            settle: FULL, as there. mend: BUSY: a count changed while the records were counted.
  * PROOF      P1: `explore_census`, and `test_census`, a death at each step. P2: holds no message. P5: holds
@@ -61,7 +61,7 @@ UF_API int uf_census_dismiss(struct uf_agents *agents, uint32_t type);
 UF_API int uf_census_leave(struct uf_agents *agents, uint64_t id, uint32_t worker, uint32_t to);
 /* Count the records anew, if a process died since that was last done. */
 UF_API int uf_census_mend(struct uf_agents *agents);
-/* Raised by every move to STOPPED: who hosts agents and sees it changed looks for such. */
+/* Raised by every move to STOPPED or ARRIVING: who hosts agents and sees it changed looks for such. */
 UF_API uint64_t uf_census_stops(const struct uf_agents *agents);
 /* A type's counts, or those of all types together: type == types_max. NULL: there is no such type. */
 UF_API struct uf_type_counts *uf_census_of(const struct uf_agents *agents, uint32_t type);

@@ -49,7 +49,7 @@ _Static_assert(sizeof(struct uf_type_counts) == UF_LINE, "a type's counts are on
 struct uf_counts {
     alignas(UF_PAIR) _Atomic uint64_t doubts; /* times that a count may have become wrong */
     _Atomic uint64_t mended;                  /* so many of them are dealt with           */
-    _Atomic uint64_t stops;                   /* agents stopped that a host may yet have  */
+    _Atomic uint64_t stops;                   /* what a host may not know yet          */
     _Atomic uint32_t workers;                 /* of `load`, those that were ever used     */
     alignas(UF_PAIR) _Atomic uint64_t load[UF_WORKERS_MAX]; /* counts: records of a worker       */
     struct uf_type_counts type[]; /* the last of them: all types together     */

@@ -273,6 +273,7 @@ class UltraFastAgentManager(SystemContext):
         await self._restore()
         for name, said in config.namespaces.items():
             parts.store.namespace(name, cache=said.cache, ttl_s=said.ttl_s)
+        parts.endpoint.agents.set_limit(None, config.max_concurrent_agents)
         for name, kind in self._types.items():
             parts.spawner.publish(kind)
             self._pools.add(name, self._pre_warm.get(name, 0))

@@ -1,19 +1,21 @@
 """Pools of warm agents: how demand is forecast, when they grow and shrink, and at whose expense."""
 
 import asyncio
+import os
+import signal
 from collections.abc import Callable
 from time import perf_counter
 from types import SimpleNamespace
 from typing import Any
 
 import msgspec
-import numpy as np
 import pytest
 
 import ultrafast as uf
+from ultrafast.agents.placing import pools
 from ultrafast.agents.placing.demand import Forecast
 from ultrafast.agents.placing.pools import PoolKeeper
-from ultrafast.core._agents import ACTIVE, WARM
+from ultrafast.core.answers import Census
 
 STEP_NS = 100_000_000
 
@@ -64,15 +66,17 @@ class Bench:
     """A keeper of one pool of four over records that only this class changes."""
 
     def __init__(self, capacity: int = 1_000, room: int = 500) -> None:
-        self.tally = np.zeros((1, 8), dtype=np.int64)
+        self.census = Census(0, 0, 0, 0, 0, 0, 0)
         self.now = 0
         self.said: list[tuple[int, int]] = []
+        self.empty: list[dict[str, Any]] = []
         self.given_back = 0
         agents = SimpleNamespace(
             capacity=capacity,
-            tally=lambda: self.tally,
-            claim_many=self.claim_many,
-            move=lambda agent_id, old, new: 0,
+            mend=lambda: True,
+            census=lambda number: self.census,
+            set_target=lambda number, target: self.change(target=target - self.census.target),
+            dismiss=self.dismiss,
         )
         endpoint: Any = SimpleNamespace(agents=agents, ask=self.ask)
         spawner: Any = SimpleNamespace(type_of=lambda name: 0, next_host=lambda: 0)
@@ -80,28 +84,37 @@ class Bench:
             endpoint,
             spawner,
             uf.AgentPoolConfig(pre_warm={}),
-            lambda subject, told: self.said.append((told["from"], told["to"])),
+            self.hear,
             max_agents=capacity - room,
             clock=lambda: self.now,
         )
         self.keeper.add("t", 4)
 
+    def hear(self, subject: str, told: dict[str, Any]) -> None:
+        if subject == "pool.empty":
+            self.empty.append(told)
+        else:
+            self.said.append((told["from"], told["to"]))
+
+    def change(self, **by: int) -> None:
+        now = self.census._asdict()
+        self.census = self.census._replace(**{name: now[name] + n for name, n in by.items()})
+
     async def ask(self, host: int, lane: int, order: bytes, kind: int, **more: Any) -> Any:
         share = msgspec.msgpack.decode(order)[1]
-        self.tally[0, WARM] += share
+        self.change(warm=share)
         return SimpleNamespace(
             tobytes=lambda: int(share).to_bytes(8, "little"), release=lambda: None
         )
 
-    def claim_many(self, number: int, lane: int, parent: int, now: int, n: int) -> Any:
-        self.tally[0, WARM] -= n
+    def dismiss(self, number: int, n: int) -> int:
+        self.change(warm=-n)
         self.given_back += n
-        return {0: list(range(n))}
+        return n
 
     async def step(self, claimed: int = 0, cold: int = 0, ended: int = 0) -> int:
         """A tenth of a second, in which so many were claimed, built cold, and ended."""
-        self.tally[0, WARM] -= claimed
-        self.tally[0, ACTIVE] += claimed + cold - ended
+        self.change(warm=-claimed, claimed=claimed, cold=cold, alive=claimed + cold - ended)
         self.now += STEP_NS
         self.keeper.tick()
         for _ in range(3):
@@ -151,6 +164,21 @@ def test_what_is_built_cold_is_demand_as_well() -> None:
     asyncio.run(main())
 
 
+def test_a_pool_that_spawns_find_empty_says_so_once_until_it_is_not() -> None:
+    async def main() -> None:
+        bench = Bench()
+        await bench.step()
+        assert bench.empty == []
+        await bench.step(cold=1)  # one that asked for a worker of its own: the pool is full
+        assert bench.empty == []
+        bench.change(warm=-4, claimed=4)
+        await bench.step(cold=2)
+        await bench.step()
+        assert [(told["type"], told["missed"]) for told in bench.empty] == [("t", 2)]
+
+    asyncio.run(main())
+
+
 def test_it_shrinks_after_a_second_of_calm_and_gives_back_what_it_has_too_much() -> None:
     async def main() -> None:
         bench = Bench()
@@ -167,7 +195,7 @@ def test_it_shrinks_after_a_second_of_calm_and_gives_back_what_it_has_too_much()
             assert quiet < 100
         assert len(bench.said) > begun or target == 4
         await bench.step()
-        assert bench.tally[0, WARM] == 4
+        assert bench.census.warm == bench.census.target == 4
         assert bench.given_back > 0
         assert bench.keeper.states()["t"].demand_per_s < 1.0  # giving back is no demand
         ups = [(a, b) for a, b in bench.said if b > a]
@@ -232,5 +260,32 @@ def test_agents_are_answered_while_a_pool_is_filled() -> None:
                     # Those before the first was built, and after the last, do not count.
                     answers += 0 < m.statistics().agents.get("slow", {}).get("warm", 0) < 100
             assert answers >= 10
+
+    asyncio.run(main())
+
+
+class Lengthy(uf.Agent):
+    """Takes long to be warm."""
+
+    async def on_warm(self) -> None:
+        await asyncio.sleep(0.3)
+
+
+@pytest.mark.usefixtures("clean_shm")
+def test_what_a_worker_did_not_build_before_it_died_is_ordered_anew(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(pools, "_BUILD_S", 1e6)  # only an answer ends an order
+
+    async def main() -> None:
+        async with uf.UltraFastAgentManager(uf.Config(workers=1)) as m:
+            m.register("lengthy", Lengthy, pre_warm=3)
+            await m.spawn_agent("lengthy")  # its worker learns the type
+            await until(lambda: m.statistics().pools["lengthy"].building == 3)
+            order = m._pools._pools["lengthy"]
+            assert order.ordered > 0
+            os.kill(m.pids()[1], signal.SIGKILL)
+            await until(lambda: order.ordered == 0)  # its successor answered what it had to build
+            await until(lambda: m.statistics().pools["lengthy"].warm == 3)
 
     asyncio.run(main())

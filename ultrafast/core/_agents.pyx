@@ -417,7 +417,7 @@ cdef class Agents:
         return status == _c.UF_OK
 
     def stops(self):
-        """A number that changes with every agent stopped whose host may not know it."""
+        """A number that changes with every agent stopped or arriving: its host may not know it."""
         can_read(self.region)
         return _c.uf_census_stops(self._agents)
 

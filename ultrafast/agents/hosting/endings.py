@@ -28,11 +28,11 @@ from ultrafast.core._agents import ACTIVE, DRAINING, FREE, SLOT_BITS
 from ultrafast.core._status import OK
 from ultrafast.metric_names import Counter
 
-__all__ = ["Endings", "exceeded", "text_of"]
+__all__ = ["SLOT_MASK", "Endings", "exceeded", "text_of"]
 
 log = logging.getLogger(__name__)
 
-_SLOT_MASK = (1 << SLOT_BITS) - 1
+SLOT_MASK = (1 << SLOT_BITS) - 1
 _EAGER = sys.version_info >= (3, 12)
 
 
@@ -103,7 +103,7 @@ class Endings:
             parent = self._end(agent_id, None, "failed", exceeded("its worker died", policy))
             self._escalate(agent_id, parent, policy, "its worker died")
             return None
-        self._agents.restarted(agent_id & _SLOT_MASK)
+        self._agents.restarted(agent_id & SLOT_MASK)
         self._metrics.add(Counter.RESTARTED)
         self._say("restarted", agent_id)
         if (wait_s := policy.wait_s(count)) > 0.0:
@@ -120,7 +120,7 @@ class Endings:
         return self._host(agent, agent_id, warming, number, again=True)
 
     def _relapsed(self, agent_id: int, policy: Restart) -> int:
-        return self._agents.relapsed(agent_id & _SLOT_MASK, now_ns(), int(policy.period_s * 1e9))
+        return self._agents.relapsed(agent_id & SLOT_MASK, now_ns(), int(policy.period_s * 1e9))
 
     # --- an agent fails
 
@@ -237,7 +237,7 @@ class Endings:
                     self._order(linked, Operation.FAIL, f"its link {agent_id:#x} failed: {reason}")
                 self._cards.unlink(linked, agent_id)
         info = self._agents.look(agent_id)
-        if info is not None and self._agents.move(agent_id, info.state, FREE) == OK:
+        if info is not None and self._agents.end(agent_id, info.state, FREE) == OK:
             self._metrics.add(Counter.TERMINATED)
             if how == "failed":
                 self._say("failed", agent_id, error=reason)

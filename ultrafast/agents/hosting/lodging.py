@@ -11,13 +11,13 @@ import inspect
 import logging
 from array import array
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from ultrafast.agents.agent import Agent
 from ultrafast.agents.context import Context, SystemContext
-from ultrafast.agents.hosting.endings import Endings, exceeded, text_of
+from ultrafast.agents.hosting.endings import SLOT_MASK, Endings, exceeded, text_of
 from ultrafast.agents.hosting.hosted import Hosted
 from ultrafast.agents.hosting.nursery import is_overridden
 from ultrafast.agents.hosting.rollcall import answer_roll
@@ -44,6 +44,8 @@ __all__ = ["Lodging"]
 
 log = logging.getLogger(__name__)
 
+_FOR_EVER_NS: Final = 1 << 62
+
 
 class Lodging(Endings):
     """The agents of a process, from their start to their end.
@@ -59,6 +61,7 @@ class Lodging(Endings):
         super().__init__(system, endpoint)
         self._began_ns = now_ns()
         self._warming: set[asyncio.Task[None]] = set()
+        self._stops = -1  # what was said of such agents when they were last looked for
         endpoint.on(Kind.CONTROL, self._controlled)
         system.host_here(self.start_all)
 
@@ -97,9 +100,7 @@ class Lodging(Endings):
         elif operation == Operation.WARM:
             # What can't be read, the endpoint reports; the count is believed up to all records.
             number, count = msgspec.msgpack.decode(message.payload, type=tuple[int, int])
-            asker = message.reply_queue, message.correlation
-            message.release()
-            task = self._loop.create_task(self._warm(number, count, *asker))
+            task = self._loop.create_task(self._warm(number, count, message))
             for tasks in (self._tasks, self._warming):
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
@@ -119,11 +120,18 @@ class Lodging(Endings):
             log.warning("control message with operation %d", operation)
             message.release()
 
-    async def _warm(self, number: int, count: int, reply_queue: int, correlation: int) -> None:
-        built = await warm_many(self._nursery, number, min(count, self._agents.capacity))
-        if reply_queue:
-            head = (int(Kind.REPLY), 0, 0, 0, correlation)
-            self._endpoint.post(reply_queue - 1, REPLY_LANE, array("Q", [built]), *head)
+    async def _warm(self, number: int, count: int, order: Message) -> None:
+        """Build what was ordered, and answer. The order is kept until then: if this process dies,
+        its successor gets it again, and answers at once: what is missing is ordered anew."""
+        try:
+            built = 0
+            if not order.redelivered:
+                built = await warm_many(self._nursery, number, min(count, self._agents.capacity))
+            if order.reply_queue:
+                head = (int(Kind.REPLY), 0, 0, 0, order.correlation)
+                self._endpoint.post(order.reply_queue - 1, REPLY_LANE, array("Q", [built]), *head)
+        finally:
+            order.release()
 
     def _seated(self, agent_id: int) -> Hosted | None:
         """The agent with an id, where it lives here; built now, if need be."""
@@ -142,6 +150,9 @@ class Lodging(Endings):
 
     def _start(self, agent_id: int, number: int, repeated: bool = False) -> Hosted | None:
         """Host an agent whose record is STARTING; its first messages wait for its on_start."""
+        if number in self._nursery.never and self._began_before(agent_id):
+            self._end(agent_id, None, "failed", "its worker died before it had started")
+            return None
         if repeated:  # what killed its worker may have been its start
             policy = self._nursery.policy(number)
             if self._relapsed(agent_id, policy) > policy.intensity:
@@ -156,6 +167,11 @@ class Lodging(Endings):
                 self._end(agent_id, None, "failed", text_of(error))
                 return None
         return self._host(agent, agent_id, warming, number, repeated)
+
+    def _began_before(self, agent_id: int) -> bool:
+        """Whether an agent that is never to be begun again was, and now it is."""
+        slot = agent_id & SLOT_MASK
+        return not self.handed_over and self._agents.relapsed(slot, now_ns(), _FOR_EVER_NS) > 1
 
     def _host(
         self, agent: Agent, agent_id: int, warming: Any, number: int, again: bool = False
@@ -304,8 +320,10 @@ class Lodging(Endings):
     def sweep(self) -> None:
         """Let go of agents whose record says that nobody wants them, for their spawner died; and
         have those that are to arrive, whose last worker could not say so."""
-        if not self._agents.tally(self._endpoint.index)[:, [STOPPED, ARRIVING]].any():
+        stops = self._agents.stops()
+        if stops == self._stops:
             return
+        self._stops = stops
         for slot in range(self._agents.capacity):
             info = self._agents.at(slot)
             if info.worker != self._endpoint.index:

@@ -42,6 +42,8 @@ class Nursery:
         self._warm: dict[int, Agent] = {}
         # Messages that an agent handles at a time, where its type says more than one.
         self.concurrent: dict[int, int] = {}
+        # Types whose agents are never begun again.
+        self.never: set[int] = set()
 
     def learn(self, kind: AgentType) -> None:
         """Know a type from now on; `WorkerFailed` when its class can't be loaded here."""
@@ -50,6 +52,9 @@ class Nursery:
         assert number is not None
         self._types[number] = (kind, cls)
         self.concurrent.pop(number, None)
+        self.never.discard(number)
+        if kind.restart.when == "never":
+            self.never.add(number)
         if kind.concurrency > 1:
             self.concurrent[number] = kind.concurrency
 

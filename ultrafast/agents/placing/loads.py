@@ -13,10 +13,8 @@ from ultrafast.core import Agents, now_ns
 
 __all__ = ["Loads"]
 
-# Between two counts; a count is one pass over all records for each host, and takes no more than a
-# twentieth of the time.
+# Between two looks at the counts of all hosts.
 _KEPT_NS: Final = 100_000_000
-_SPARINGLY: Final = 20
 
 
 class Loads:
@@ -77,9 +75,7 @@ class Loads:
         return shares
 
     def _count(self, hosts: Sequence[int]) -> None:
-        began = now_ns()
         at = self._first % len(hosts)
         turned = [*hosts[at:], *hosts[:at]]
-        self._loads = {worker: int(self._agents.tally(worker).sum()) for worker in turned}
-        ended = now_ns()
-        self._until_ns = ended + max(_KEPT_NS, _SPARINGLY * (ended - began))
+        self._loads = {worker: self._agents.load(worker) for worker in turned}
+        self._until_ns = now_ns() + _KEPT_NS

@@ -20,8 +20,7 @@ from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.wire import Kind, Operation
 from ultrafast.config import AgentPoolConfig
 from ultrafast.core import now_ns
-from ultrafast.core._agents import ACTIVE, BUILDING, DRAINING, STARTING, STOPPED, WARM
-from ultrafast.core._status import OK
+from ultrafast.core.answers import Census
 from ultrafast.errors import AgentTypeUnknown, UltrafastError
 
 __all__ = ["PoolKeeper", "PoolState"]
@@ -74,29 +73,31 @@ class _Pool:
         self.filled = False
         self.ordered = 0  # hosts were asked for, and have not answered yet
         self.built = 0  # hosts said so since the last look
-        self.warm = 0  # at the last look
-        self.alive: int | None = None
-        # Claimed since the last sample; below 0 while built ones are seen before they are said.
-        self.claimed = 0
-        self.grown = 0
+        # Agents spawned of the type: from the system's start, at the last look, and since the last
+        # sample; and of those, at the last look, the ones that were not warm.
+        self.spawned: int | None = None
+        self.cold = 0
+        self.demanded = 0
+        self.empty = False  # a spawn found no warm agent, and none has come since
         self.demand = Forecast()
 
-    def look(self, warm: int, alive: int) -> None:
-        """Count what became of the pool since the last look."""
-        self.claimed += self.warm + self.built - warm
+    def look(self, census: Census) -> int:
+        """Count what became of the pool since the last look: spawns that found it empty."""
+        missed = 0
+        spawned = census.claimed + census.cold
+        if self.spawned is not None:
+            self.demanded += spawned - self.spawned
+            missed = census.cold - self.cold
+        self.spawned, self.cold = spawned, census.cold
         self.supplied += self.built
-        self.filled |= max(warm, self.supplied) >= self.target
-        self.warm, self.built = warm, 0
-        self.grown += 0 if self.alive is None else alive - self.alive
-        self.alive = alive
+        self.filled |= max(census.warm, self.supplied) >= self.target
+        self.built = 0
+        return missed
 
     def sample(self, samples: float) -> None:
         """Take what was counted for the demand of so many intervals."""
-        # Cold spawns are no claims; they are seen where the type grew by more than was claimed.
-        spawned = max(0, self.claimed, self.grown)
-        self.demand.add(spawned / samples)
-        self.claimed = 0 if self.ordered == 0 else min(0, self.claimed)
-        self.grown = 0
+        self.demand.add(self.demanded / samples)
+        self.demanded = 0
 
 
 class PoolKeeper:
@@ -109,7 +110,7 @@ class PoolKeeper:
     config : AgentPoolConfig
         Sizes to begin with, thresholds, and whether to scale.
     on_event : callable
-        Called with a subject and a payload when a pool is scaled.
+        Called with a subject and a payload when a pool is scaled, or found empty.
     max_agents : int
         Live agents at most; pools together take no record that these may need.
     clock : callable
@@ -151,27 +152,29 @@ class PoolKeeper:
 
     def states(self) -> dict[str, PoolState]:
         """The pools, as the records say."""
-        return {name: state for name, (state, _) in self._look().items()}
+        return {
+            name: self._state(self._pools[name], census) for name, census in self._look().items()
+        }
 
-    def _look(self) -> dict[str, tuple[PoolState, int]]:
-        """The pools, and how many agents of their types live."""
-        if not self._pools:
-            return {}  # spares the pass over all records
-        tally = self._endpoint.agents.tally()
+    def _state(self, pool: _Pool, census: Census) -> PoolState:
+        return PoolState(
+            target=pool.target,
+            warm=census.warm,
+            building=census.building,
+            demand_per_s=pool.demand.level * 1e9 / _SAMPLE_NS,
+            forecast=pool.demand.ahead(_AHEAD),
+        )
+
+    def _look(self) -> dict[str, Census]:
+        """What is counted of the types that have a pool."""
+        agents = self._endpoint.agents
+        agents.mend()
         found = {}
-        for name, pool in self._pools.items():
+        for name in self._pools:
             try:
-                row = tally[self._spawner.type_of(name)]
+                found[name] = agents.census(self._spawner.type_of(name))
             except AgentTypeUnknown:
                 continue  # registered just now: no worker knows it yet
-            state = PoolState(
-                target=pool.target,
-                warm=int(row[WARM]),
-                building=int(row[BUILDING]),
-                demand_per_s=pool.demand.level * 1e9 / _SAMPLE_NS,
-                forecast=pool.demand.ahead(_AHEAD),
-            )
-            found[name] = state, int(row[STARTING] + row[ACTIVE] + row[DRAINING])
         return found
 
     def tick(self) -> bool:
@@ -180,20 +183,32 @@ class PoolKeeper:
         samples = (self._clock() - self._sampled_ns) / _SAMPLE_NS
         if samples >= 1.0:
             self._sampled_ns = self._clock()
-        for name, (state, alive) in self._look().items():
+        for name, census in self._look().items():
             pool = self._pools[name]
-            pool.look(state.warm, alive)
+            missed = pool.look(census)
             if samples >= 1.0:
                 pool.sample(samples)
                 if self._config.dynamic_scaling and pool.filled:
-                    self._scale(name, pool, state)
-            full &= pool.target <= state.warm
-            missing = pool.target - state.warm - max(state.building, pool.ordered)
+                    self._scale(name, pool, self._state(pool, census))
+            if census.target != pool.target:
+                self._endpoint.agents.set_target(self._spawner.type_of(name), pool.target)
+            self._say_empty(name, pool, census, missed)
+            full &= pool.target <= census.warm
+            missing = pool.target - census.warm - max(census.building, pool.ordered)
             if missing > 0:
                 self._build(name, pool, missing)
-            elif pool.ordered == 0 and state.warm > pool.target:
-                self._give_back(name, pool, min(state.warm - pool.target, _GIVEN_BACK))
+            elif pool.ordered == 0 and census.warm > pool.target:
+                number = self._spawner.type_of(name)
+                self._endpoint.agents.dismiss(number, min(census.warm - pool.target, _GIVEN_BACK))
         return full
+
+    def _say_empty(self, name: str, pool: _Pool, census: Census, missed: int) -> None:
+        """Once until it has warm agents again."""
+        if census.warm:
+            pool.empty = False
+        elif missed > 0 and not pool.empty:
+            pool.empty = True
+            self._on_event("pool.empty", {"type": name, "missed": missed, "target": pool.target})
 
     def _scale(self, name: str, pool: _Pool, state: PoolState) -> None:
         up, down = self._config.scale_up_threshold, self._config.scale_down_threshold
@@ -256,13 +271,3 @@ class PoolKeeper:
             pass  # its worker died, or takes its time: the records say what there is
         finally:
             pool.ordered -= share
-
-    def _give_back(self, name: str, pool: _Pool, surplus: int) -> None:
-        """Let warm agents go: each is claimed, so that nobody else gets it, and then stopped."""
-        agents, number = self._endpoint.agents, self._spawner.type_of(name)
-        for batch in agents.claim_many(number, 0, 0, now_ns(), surplus).values():
-            for agent_id in batch:
-                pool.claimed -= 1
-                if agents.move(agent_id, STARTING, STOPPED) != OK:
-                    # A worker that came up just now found it starting, and began it.
-                    self._keep(self._spawner.terminate(agent_id, False, _BUILD_S))

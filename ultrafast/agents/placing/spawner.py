@@ -19,8 +19,8 @@ from ultrafast.agents.registry import AgentType
 from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.wire import CONTROL_LANE, LANES, Kind, Operation, lane_of
 from ultrafast.core import now_ns
-from ultrafast.core._agents import ACTIVE, DRAINING, STARTING, STATES, STOPPED, TAKING
-from ultrafast.core._status import OK, STALE
+from ultrafast.core._agents import ACTIVE, DRAINING, STARTING, STATES, STOPPED, TAKING, Places
+from ultrafast.core._status import FULL, OK, STALE
 from ultrafast.errors import (
     AgentGone,
     AgentTypeFull,
@@ -28,7 +28,6 @@ from ultrafast.errors import (
     InvalidArgument,
     NoAgentSlot,
     QueueFull,
-    StoreFull,
     WorkerFailed,
 )
 from ultrafast.metric_names import Counter, Histogram
@@ -37,11 +36,12 @@ __all__ = ["HOSTS", "Spawner", "inbox_name"]
 
 # The queue names of processes that host agents.
 HOSTS: Final = "host-"
-_SPACE: Final = "ultrafast.bus"
 _ADMISSION_S: Final = 5.0
 _RETRY_S: Final = 0.001
 # Agents spawned between two turns of the loop, and those that one message names.
 _BATCH: Final = 1024
+# A place is lost to others only where a death is mended meanwhile: seldom once.
+_TRIES: Final = 8
 _CHUNK: Final = 128
 
 
@@ -74,8 +74,6 @@ class Spawner:
         self._capacity = mailbox_capacity
         self._max_agents = max_agents
         self.limits: dict[str, int] = {}
-        # Agents of a type at most, where its registration says so.
-        self.most: dict[str, int] = {}
         self.say: Callable[[str, Any], None] = _nobody
         self._types: dict[str, int] = {}
         self._count = hosts
@@ -99,26 +97,17 @@ class Spawner:
                     f"agent type {name!r} is not registered; call register({name!r}, YourAgent)"
                 )
             self._types[name] = number
-            most = self._endpoint.table.get(_SPACE, f"most-{name}")
-            if isinstance(most, int):
-                self.most[name] = most
         return number
 
     def learn(self, kind: AgentType) -> None:
         """Hold to what a type's registration says."""
         self.limits[kind.name] = kind.mailbox_capacity
-        if kind.max_agents is None:
-            self.most.pop(kind.name, None)
-        else:
-            self.most[kind.name] = kind.max_agents
 
     def publish(self, kind: AgentType) -> None:
-        """Have every process hold to the `max_agents` of a type; `StoreFull` without room."""
-        table, key = self._endpoint.table, f"most-{kind.name}"
-        if kind.max_agents is None:
-            table.delete(_SPACE, key)
-        elif not table.set(_SPACE, key, kind.max_agents):
-            raise StoreFull(f"no room in the store for max_agents of type {kind.name!r}")
+        """Have every process hold to the `max_agents` of a type."""
+        number = self._agents.type(kind.name, kind.max_agents is not None)
+        if number is not None:
+            self._agents.set_limit(number, kind.max_agents or 0)
         self.learn(kind)
 
     async def spawn(
@@ -146,13 +135,11 @@ class Spawner:
             number = self.type_of(name)
         lane = lane_of(priority)
         agent_id, worker, warm = self._claim(number, name, lane, started, parent, beside)
-        if self.most:
-            self._count_type(number, name, (agent_id,))
         if prepare is not None:
             try:
                 prepare(agent_id)
             except BaseException:  # cancelled too: raised again, and its worker lets it go
-                self._agents.move(agent_id, STARTING, STOPPED)
+                self._agents.end(agent_id, STARTING, STOPPED)
                 raise
         self._metrics.add(Counter.SPAWNED)
         # Its host is told at the loop's next turn, of all that were spawned in this one: a message
@@ -180,14 +167,11 @@ class Spawner:
         """Many agents; see `SystemContext.spawn_agents`."""
         number = self.type_of(name)
         lane = lane_of(priority)
-        if self.most:
-            self._count_type(number, name, (), n)
+        self._look_ahead(number, name, n)
         ids: list[int] = []
         while len(ids) < n:
             part = min(_BATCH, n - len(ids))
             batches = self._claim_many(number, name, lane, part, parent, beside)
-            if self.most:
-                self._count_type(number, name, itertools.chain(*batches.values()))
             self._metrics.add(Counter.SPAWNED, sum(map(len, batches.values())))
             for worker, batch in batches.items():
                 self._outside(self._start, worker, batch)
@@ -245,8 +229,7 @@ class Spawner:
 
     def alive(self) -> int:
         """Agents spawned and not yet ended, over all processes."""
-        read = self._metrics.read_counter
-        return int(read(Counter.SPAWNED) - read(Counter.TERMINATED))
+        return self._agents.census().alive
 
     # --- telling hosts
 
@@ -314,7 +297,7 @@ class Spawner:
                 given_up = ours.intersection(waiting)
                 self._refused[worker] = array("Q", (i for i in waiting if i not in ours))
                 for agent_id in given_up:
-                    self._agents.move(agent_id, STARTING, STOPPED)
+                    self._agents.end(agent_id, STARTING, STOPPED)
                 self._metrics.add(Counter.TERMINATED, len(given_up))
                 if given_up:
                     raise QueueFull(
@@ -331,65 +314,100 @@ class Spawner:
         self, number: int, name: str, lane: int, started: int, parent: int, beside: int | None
     ) -> tuple[int, int, bool]:
         """An id in state STARTING, the queue of its host, and whether it was warm."""
-        if beside is None:
-            claimed = self._agents.claim(number, lane, parent, started)
-            if claimed is not None:
-                return claimed[0], claimed[1], True
-        if self.alive() >= self._max_agents:
-            raise self._full()
+        agents = self._agents
+        for _ in range(_TRIES):
+            places = self._places(number, name, 1)
+            warm = agents.claim(number, lane, parent, started) if beside is None else None
+            try:
+                found = warm or self._new(number, name, lane, started, parent, beside)
+            except BaseException:
+                agents.settle(places, 0)
+                raise
+            if agents.settle(places, 1):
+                return found[0], found[1], warm is not None
+            agents.drop(found[0])
+        raise self._full()
+
+    def _new(
+        self, number: int, name: str, lane: int, started: int, parent: int, beside: int | None
+    ) -> tuple[int, int]:
         if beside is None:
             worker = self._loads.least(self._known_hosts(), started)
         else:
             worker = self._host_of(beside)
         limit = self.limits.get(name, self._capacity)
         try:
-            agent_id = self._agents.new(number, worker, lane, STARTING, limit, parent, started)
+            new = self._agents.new(number, worker, lane, STARTING, limit, parent, started)
         except NoAgentSlot:
             raise self._full() from None
-        return agent_id, worker, False
+        return new, worker
 
     def _claim_many(
         self, number: int, name: str, lane: int, n: int, parent: int, beside: int | None
     ) -> dict[int, array[int]]:
         """Ids in state STARTING, `n` or fewer, by the queues of their hosts."""
+        agents = self._agents
         now = now_ns()
-        found: dict[int, array[int]] = {}
-        if beside is None:
-            found = self._agents.claim_many(number, lane, parent, now, n)
-        claimed = sum(map(len, found.values()))
-        left = max(0, min(n - claimed, self._max_agents - self.alive() - claimed))
-        limit = self.limits.get(name, self._capacity)
-        if beside is None:
-            shares = self._loads.shares(self._known_hosts(), left, now)
-        else:
-            shares = {self._host_of(beside): left}
-        for worker, share in shares.items():
-            made = self._agents.new_many(number, worker, lane, STARTING, limit, parent, now, share)
-            found.setdefault(worker, array("Q")).extend(made)
-        if not any(found.values()):
-            raise self._full()
-        return found
+        for _ in range(_TRIES):
+            places = self._places(number, name, n)
+            found: dict[int, array[int]] = {}
+            try:
+                if beside is None:
+                    found = agents.claim_many(number, lane, parent, now, len(places))
+                left = len(places) - sum(map(len, found.values()))
+                limit = self.limits.get(name, self._capacity)
+                if beside is None:
+                    shares = self._loads.shares(self._known_hosts(), left, now)
+                else:
+                    shares = {self._host_of(beside): left}
+                for worker, share in shares.items():
+                    made = agents.new_many(
+                        number, worker, lane, STARTING, limit, parent, now, share
+                    )
+                    found.setdefault(worker, array("Q")).extend(made)
+            except BaseException:
+                agents.settle(places, sum(map(len, found.values())))
+                for agent_id in itertools.chain(*found.values()):
+                    agents.end(agent_id, STARTING, STOPPED)
+                raise
+            if not any(found.values()):
+                agents.settle(places, 0)
+                raise self._full()
+            if agents.settle(places, sum(map(len, found.values()))):
+                return found
+            for agent_id in itertools.chain(*found.values()):
+                agents.drop(agent_id)
+        raise self._full()
+
+    def _places(self, number: int, name: str, wanted: int) -> Places:
+        """Places for agents of a type, `wanted` or fewer, if there is any."""
+        places = self._agents.admit(number, wanted)
+        if isinstance(places, Places):
+            return places
+        if places == FULL:
+            raise self._type_full(number, name, wanted)
+        raise self._full()
+
+    def _look_ahead(self, number: int, name: str, wanted: int) -> None:
+        """Refuse at once what a type has no room for. Counts may be too high after a death."""
+        census = self._agents.census(number)
+        if census.most and census.alive + wanted > census.most:
+            self._agents.mend()
+            if self._agents.census(number).alive + wanted > census.most:
+                raise self._type_full(number, name, wanted)
+
+    def _type_full(self, number: int, name: str, wanted: int) -> AgentTypeFull:
+        census = self._agents.census(number)
+        return AgentTypeFull(
+            f"{census.alive} agents of type {name!r} are alive, {wanted} more were asked for, and "
+            f"its max_agents is {census.most}; terminate some, or register the type with more"
+        )
 
     def _host_of(self, agent_id: int) -> int:
         info = self._agents.look(agent_id)
         if info is None:
             raise AgentGone(f"agent {agent_id:#x}, beside which one was to be spawned, is gone")
         return info.worker
-
-    def _count_type(self, number: int, name: str, ids: Iterable[int], more: int = 0) -> None:
-        """Give a claim back that is too much of its type: counted afterwards, so that processes
-        which claim at the same time may both be refused, but never both be let through."""
-        most = self.most.get(name)
-        if most is None:
-            return
-        alive = int(self._agents.tally()[number, [*TAKING, DRAINING]].sum())
-        if alive + more > most:
-            refused = [self._agents.move(each, STARTING, STOPPED) for each in ids]
-            raise AgentTypeFull(
-                f"{alive - len(refused)} agents of type {name!r} are alive, "
-                f"{len(refused) + more} more were asked for, and its max_agents is {most}; "
-                "terminate some, or register the type with more"
-            )
 
     def _full(self) -> NoAgentSlot:
         return NoAgentSlot(
