@@ -259,7 +259,7 @@ class UltraFastAgentManager(SystemContext):
         parts = assemble(region, config, inbox, self.events)
         super().__init__(parts.endpoint, parts.bus, parts.spawner, parts.store, parts.events)
         self._endpoint = parts.endpoint
-        self._metrics = MetricsReader(parts.endpoint.metrics)
+        self._metrics = MetricsReader(parts.endpoint.metrics, parts.endpoint.agents)
         self._pools = PoolKeeper(
             parts.endpoint,
             parts.spawner,

@@ -15,10 +15,18 @@ from typing import Any, Final
 import msgspec
 import numpy as np
 
-from ultrafast.core import Metrics, bucket_upper, now_ns
+from ultrafast.core import Agents, Metrics, bucket_upper, now_ns
+from ultrafast.core.answers import Census
 from ultrafast.metric_names import Counter, Histogram
 
-__all__ = ["LatencySummary", "MetricsReader", "PerformanceMetrics", "memory_bytes", "summarize"]
+__all__ = [
+    "LatencySummary",
+    "MetricsReader",
+    "PerformanceMetrics",
+    "PoolMetrics",
+    "memory_bytes",
+    "summarize",
+]
 
 _WINDOWS: Final = (1.0, 10.0, 60.0)
 _TICK_NS: Final = 950_000_000
@@ -44,6 +52,26 @@ class LatencySummary(msgspec.Struct, frozen=True, kw_only=True):
     mean_ms: float | None = None
 
 
+class PoolMetrics(msgspec.Struct, frozen=True, kw_only=True):
+    """Agents of a type and its pool, as every process of the system sees them.
+
+    Attributes
+    ----------
+    alive, warm, building, target : int
+        Now: agents spawned and not ended; built ahead; being built ahead; wanted warm.
+    claimed, missed : int
+        Agents spawned that were warm, and those that were not, from the system's start or in the
+        window.
+    """
+
+    alive: int
+    warm: int
+    building: int
+    target: int
+    claimed: int
+    missed: int
+
+
 class PerformanceMetrics(msgspec.Struct, frozen=True, kw_only=True):
     """What the system measured, over all its processes.
 
@@ -61,6 +89,8 @@ class PerformanceMetrics(msgspec.Struct, frozen=True, kw_only=True):
         From the call to the answer; of `publish`, to its return.
     counters : dict of str to int
         By the names of `ultrafast.metric_names.Counter`, in lower case.
+    pools : dict of str to PoolMetrics
+        By the names of the types that ever had an agent.
     """
 
     window_s: float | None
@@ -73,6 +103,7 @@ class PerformanceMetrics(msgspec.Struct, frozen=True, kw_only=True):
     task_time: LatencySummary
     publish_time: LatencySummary
     counters: dict[str, int]
+    pools: dict[str, PoolMetrics] = {}
 
 
 def summarize(counts: Any, total_ns: int, max_ns: int | None = None) -> LatencySummary:
@@ -134,6 +165,7 @@ class _Reading(msgspec.Struct, frozen=True):
     sums: dict[int, int]
     maxima: dict[int, int]
     counters: dict[int, int]
+    pools: dict[str, Census]
 
 
 class MetricsReader:
@@ -142,10 +174,13 @@ class MetricsReader:
     Parameters
     ----------
     metrics : Metrics
+    agents : Agents, optional
+        Whose numbers are read, too.
     """
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, agents: Agents | None = None) -> None:
         self._metrics = metrics
+        self._agents = agents
         self._past: deque[_Reading] = deque(maxlen=62)
 
     def tick(self) -> None:
@@ -193,7 +228,35 @@ class MetricsReader:
                 counter.name.lower(): now.counters[counter] - start.get(counter, 0)
                 for counter in Counter
             },
+            pools={
+                name: self._pool(census, before.pools.get(name) if before is not None else None)
+                for name, census in now.pools.items()
+            },
         )
+
+    @staticmethod
+    def _pool(now: Census, before: Census | None) -> PoolMetrics:
+        return PoolMetrics(
+            alive=now.alive,
+            warm=now.warm,
+            building=now.building,
+            target=now.target,
+            claimed=now.claimed - (before.claimed if before is not None else 0),
+            missed=now.cold - (before.cold if before is not None else 0),
+        )
+
+    def _types(self) -> dict[str, Census]:
+        """What is counted of each type that ever had an agent, or is to have warm ones."""
+        found: dict[str, Census] = {}
+        if self._agents is not None:
+            for number in range(self._agents.types):
+                name = self._agents.type_name(number)
+                if name is None:
+                    continue
+                census = self._agents.census(number)
+                if any(census):
+                    found[name] = census
+        return found
 
     def _take(self) -> _Reading:
         counts, sums, maxima = {}, {}, {}
@@ -207,6 +270,7 @@ class MetricsReader:
             sums=sums,
             maxima=maxima,
             counters={int(c): self._metrics.read_counter(c) for c in Counter},
+            pools=self._types(),
         )
 
     @staticmethod

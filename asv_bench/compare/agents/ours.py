@@ -162,6 +162,7 @@ class _Stage(LoopStage):
                     max_processes=16,
                     agent_pool=AgentPoolConfig(pre_warm={}, dynamic_scaling=False),
                     enable_performance_monitoring=False,  # it would report the load that we make
+                    blocking_warning_ms=0.0,  # some scenarios keep loops from turning on purpose
                 )
             )
             manager.register("answering", Answering, pre_warm=pool)
