@@ -122,3 +122,8 @@ uint32_t uf_ring_length(struct uf_ring *ring)
     return (uint32_t)(atomic_load_explicit(&ring->shared->tail, memory_order_seq_cst) -
                       atomic_load_explicit(&ring->shared->head, memory_order_seq_cst));
 }
+
+uint64_t uf_ring_end(const struct uf_ring *ring)
+{
+    return atomic_load_explicit(&ring->shared->tail, memory_order_seq_cst);
+}
