@@ -28,16 +28,17 @@ from ultrafast.core._agents import (
     STARTING,
     STOPPED,
     WARM,
+    Places,
 )
 
-from ._measure import Rival, Times, quicker, reports, run_rivals
+from ._measure import Rival, Times, quicker, reports, run_rivals, summary
 from ._places import region, system
 
 _LIFE = """\
 agent = new(kind, 0, 2, STARTING, NO_LIMIT, 0, 1)
 move(agent, STARTING, ACTIVE)
 move(agent, ACTIVE, DRAINING)
-move(agent, DRAINING, STOPPED)
+end(agent, DRAINING, STOPPED)
 move(agent, STOPPED, FREE)
 """
 _CLAIMED = """\
@@ -46,7 +47,7 @@ move(agent, BUILDING, WARM)
 agent, worker = claim(kind, 2, 0, 1)
 move(agent, STARTING, ACTIVE)
 move(agent, ACTIVE, DRAINING)
-move(agent, DRAINING, STOPPED)
+end(agent, DRAINING, STOPPED)
 move(agent, STOPPED, FREE)
 """
 _OBJECT = """\
@@ -60,7 +61,8 @@ del agents[agent]
 @reports("ns", to_floor=True)
 class Record:
     """`life` is a record's whole life in five calls, `claimed life` one of a warm agent in seven;
-    `tally` is one pass over all records. All but ten `records` are in use by others.
+    `census` is what a keeper of pools asks; `tally` is one pass over all records. All but ten
+    `records` are in use by others.
     """
 
     params = (
@@ -70,6 +72,7 @@ class Record:
             "route",
             "look",
             "handled",
+            "census",
             "tally",
             "life of an object in a dict",
         ),
@@ -96,6 +99,7 @@ def _rivals(agents: Agents, kind: int, used: int) -> dict[str, Rival]:
     names = {
         "new": agents.new,
         "move": agents.move,
+        "end": agents.end,
         "claim": agents.claim,
         "kind": kind,
         "NO_LIMIT": NO_LIMIT,
@@ -114,9 +118,52 @@ def _rivals(agents: Agents, kind: int, used: int) -> dict[str, Rival]:
         "route": Rival("route(agent)", {"route": agents.route, "agent": used}),
         "look": Rival("look(agent)", {"look": agents.look, "agent": used}),
         "handled": Rival("handled(0, False, 1)", {"handled": agents.handled}),
+        "census": Rival("census(kind)", {"census": agents.census, "kind": kind}),
         "tally": Rival("tally()", {"tally": agents.tally}),
         "life of an object in a dict": Rival(_OBJECT, things),
     }
+
+
+@reports("ns")
+class Claim:
+    """From a pool of warm agents to a live one, as a spawner does it: a place, the claim, the place
+    kept, ACTIVE. Four calls, timed each time; the clock's own time is in it.
+    """
+
+    params = ((1_000, 100_000),)
+    param_names = ("records",)
+
+    def setup_cache(self) -> dict[tuple[int], Times]:
+        return {(records,): summary(_claims(records)) for records in self.params[0]}
+
+
+def _claims(records: int) -> list[int]:
+    times = []
+    with region(agents=records) as opened:
+        agents = Agents(opened)
+        kind = agents.type("bench")
+        pool = min(records // 2, 10_000)
+        for _ in range(quicker(20, 1)):
+            for _ in range(pool):
+                agents.move(agents.new(kind, 0, 2, BUILDING, NO_LIMIT, 0, 1), BUILDING, WARM)
+            claimed = []
+            for _ in range(pool):
+                start = perf_counter_ns()
+                places = agents.admit(kind, 1)
+                assert isinstance(places, Places)
+                found = agents.claim(kind, 2, 0, start)
+                settled = agents.settle(places, 1)
+                assert found is not None
+                agents.move(found[0], STARTING, ACTIVE)
+                times.append(perf_counter_ns() - start)
+                if not settled:
+                    raise RuntimeError("a place was taken back, and nobody mends here")
+                claimed.append(found[0])
+            for agent in claimed:
+                agents.move(agent, ACTIVE, DRAINING)
+                agents.end(agent, DRAINING, STOPPED)
+                agents.move(agent, STOPPED, FREE)
+    return times
 
 
 _BYTES = b"sixteen bytes ok"

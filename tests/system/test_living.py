@@ -45,6 +45,17 @@ class Leader(uf.Agent):
         return None
 
 
+class Crashing(uf.Agent):
+    """Ends its worker with it whenever it starts."""
+
+    def on_start(self) -> None:
+        self.context.memory_store.incr("starts", "crashing")
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def on_message(self, message: uf.IncomingMessage) -> None:
+        raise AssertionError("it never started")
+
+
 class Keeper(uf.Agent):
     """Counts in its state."""
 
@@ -143,6 +154,7 @@ TYPES: dict[str, tuple[type[uf.Agent], dict[str, Any]]] = {
     "frail": (Frail, {"restart": uf.Restart(on_error="fail", backoff_s=0.01, intensity=3)}),
     "always": (Frail, {"restart": "always"}),
     "never": (Echo, {"restart": "never"}),
+    "crashing": (Crashing, {"restart": "never"}),
     "brittle": (Frail, {"restart": uf.Restart(intensity=0, on_error="fail", escalate=True)}),
     "parent": (Parent, {"restart": uf.Restart(intensity=0)}),
     "two": (Two, {"concurrency": 2}),
@@ -316,6 +328,16 @@ def test_always_never_links_and_escalation() -> None:
         await kill(m)
         assert (await gone.wait(30)).how == "failed"
         assert await m.request(None, always, "count", timeout_s=30) == 3
+
+    run(body)
+
+
+def test_one_that_is_never_restarted_ends_with_a_worker_that_died_of_its_start() -> None:
+    async def body(m: uf.UltraFastAgentManager) -> None:
+        gone = m.monitor(await m.spawn_agent("crashing"))
+        end = await gone.wait(60)
+        assert (end.how, m.memory_store.get("starts", "crashing")) == ("failed", 1)
+        assert "before it had started" in end.reason
 
     run(body)
 
