@@ -373,7 +373,7 @@ def test_what_cannot_be_delivered_is_kept_with_its_reason() -> None:
         assert len(letters) == m.metrics_counter(Counter.DEAD_LETTERED) >= 1
         assert all(letter.receiver == slow and letter.kind == "data" for letter in letters)
         assert {letter.reason for letter in letters} <= {"agent_gone", "agent_stopped", "unknown"}
-        assert letters[-1].body == "third"
+        assert "third" in [letter.body for letter in letters]
 
     run(body)
 

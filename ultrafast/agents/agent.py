@@ -178,4 +178,10 @@ def in_thread(handler: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
     async def handle(self: Agent, given: Any) -> Any:
         return await self.context.run_in_thread(handler, self, given)
 
+    handle.in_thread = True  # type: ignore[attr-defined]  # for `runs_in_thread`
     return handle
+
+
+def runs_in_thread(agent: Agent) -> bool:
+    """Whether an agent's messages are handled in a thread."""
+    return hasattr(agent.on_message, "in_thread")

@@ -162,9 +162,9 @@ class Population:
         Parameters
         ----------
         drain : bool
-            Handle the messages that it has first; otherwise they become dead letters, and a task
-            that it has begun is stopped, with its model call. A message that it has begun to handle
-            it handles to the end.
+            Handle the messages that it has first; otherwise they become dead letters, a task that
+            it has begun is stopped, with its model call, and a handler that waits for something is
+            cancelled, its message a dead letter too. What runs in a thread runs to its end.
         timeout_s : float
             How long to wait for it to have stopped; then `TimeoutError`, and it goes on stopping.
         forget_state : bool

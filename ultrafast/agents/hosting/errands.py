@@ -114,6 +114,10 @@ class Errands:
                 found[1].cancel()
         return True
 
+    def has(self, doer: asyncio.Task[Any]) -> bool:
+        """Whether it does a task."""
+        return any(own is doer for _, own in self._under_way.values())
+
     def call_off_all(self, agent_id: int, why: str) -> None:
         """Stop whatever an agent does for tasks."""
         for number, (agent, _) in list(self._under_way.items()):

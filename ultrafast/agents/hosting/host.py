@@ -86,6 +86,7 @@ class AgentHost(Moving):
         self._me = endpoint.region.slot
         self._held: list[Message] = []
         self._walked: dict[Walker, tuple[Hosted, Message]] = {}
+        self._waiting: dict[int, set[asyncio.Task[Any]]] = {}  # for handlers, by their agents' ids
         self._repeats = Repeats(endpoint.table, max_redeliveries)
         self._walkers = Walkers(self._loop, self._more_walkers)
         self._coming = 0  # walkers that are not parked for the first time yet
@@ -260,16 +261,21 @@ class AgentHost(Moving):
 
     async def _complete(self, hosted: Hosted, message: Message, awaiting: Awaitable[Any]) -> None:
         """Wait for a handler that suspended, then go on with the agent's next message."""
+        own = self._wait(hosted)
         try:
             outcome = await awaiting
         except asyncio.CancelledError:
             if self._stopping:
                 raise  # the message is not given back, so a successor would get it again
-            self._raised(hosted, message, RuntimeError("the handler was cancelled"))
+            if hosted.is_cut_short and message.kind == Kind.DATA:
+                self._bury(message)
+            else:
+                self._raised(hosted, message, RuntimeError("the handler was cancelled"))
         except Exception as error:  # noqa: BLE001 - the agent's own code may raise anything
             self._raised(hosted, message, error)
         else:
             self._done(hosted, message, outcome)
+        self._waited(hosted, own)
         if hosted.running == 1 and hosted.fallen is None:  # as `_freed`, in line
             hosted.running = 0
             hosted.busy = False
@@ -287,6 +293,33 @@ class AgentHost(Moving):
         hosted.busy = False
         if hosted.mailbox or hosted.stopping:
             self._work(hosted, self._next(hosted))
+
+    def _wait(self, hosted: Hosted) -> asyncio.Task[Any]:
+        """From now on this task waits for a handler of an agent."""
+        own = asyncio.current_task()
+        assert own is not None
+        self._waiting.setdefault(hosted.id, set()).add(own)
+        if hosted.is_cut_short and not self._errands.has(own):
+            own.cancel()  # it was to begin when the agent was told to stop
+        return own
+
+    def _waited(self, hosted: Hosted, own: asyncio.Task[Any]) -> None:
+        tasks = self._waiting[hosted.id]
+        tasks.discard(own)
+        if not tasks:
+            del self._waiting[hosted.id]
+
+    def _cut_short(self, hosted: Hosted) -> None:
+        self._errands.call_off_all(hosted.id, "its agent was terminated without draining")
+        for task in self._waiting.get(hosted.id, ()):
+            if hosted.is_cut_short and not self._errands.has(task):
+                task.cancel()
+
+    def _bury(self, message: Message) -> None:
+        """Its agent was terminated while it handled this."""
+        if message.redelivered:
+            self._repeats.end(message)
+        self._system.bus.dead_letter(message, Reason.AGENT_STOPPED)
 
     # --- timers
 
@@ -308,14 +341,17 @@ class AgentHost(Moving):
             self._run(self._complete_call(hosted, outcome))
 
     async def _complete_call(self, hosted: Hosted, awaiting: Awaitable[Any]) -> None:
+        own = self._wait(hosted)
         try:
             await awaiting
         except asyncio.CancelledError:
             if self._stopping:
                 raise
-            self._timer_raised(hosted, RuntimeError("it was cancelled"))
+            if not hosted.is_cut_short:
+                self._timer_raised(hosted, RuntimeError("it was cancelled"))
         except Exception as error:  # noqa: BLE001 - the agent's own code may raise anything
             self._timer_raised(hosted, error)
+        self._waited(hosted, own)
         self._freed(hosted)
 
     def _timer_raised(self, hosted: Hosted, error: BaseException) -> None:
@@ -372,9 +408,6 @@ class AgentHost(Moving):
                 self._agents.set_depth(hosted.slot, len(hosted.mailbox or ()))
                 self._raised(hosted, message, TaskCalledOff(_CALLED_OFF))
                 return
-
-    def _stop_tasks(self, agent_id: int) -> None:
-        self._errands.call_off_all(agent_id, "its agent was terminated without draining")
 
     def _finished(self, hosted: Hosted, message: Message, *, failed: bool) -> None:
         metrics = self._metrics

@@ -10,9 +10,9 @@ import time
 from collections import deque
 from typing import Any, Final
 
-from ultrafast.agents.agent import Agent
+from ultrafast.agents.agent import Agent, runs_in_thread
 from ultrafast.agents.hosting.timers import Due, Timer
-from ultrafast.bus.wire import Reason
+from ultrafast.bus.wire import Operation, Reason
 from ultrafast.core import Message, Seat, Table
 
 __all__ = ["Hosted", "Repeats"]
@@ -52,6 +52,13 @@ class Hosted(Seat):
     subscriptions: list[Any] | None
     timers: set[Timer] | None
     fallen: str | None
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether it is to stop at once, whatever it waits for; a thread can't be stopped."""
+        if not self.stopping or runs_in_thread(self.agent):
+            return False
+        return any(order.extra == Operation.STOP_NOW for order in self.markers or ())
 
     def let_go(self) -> None:
         """End what belongs to the object: it is to be replaced, or not needed any more."""

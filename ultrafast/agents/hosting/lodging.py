@@ -45,6 +45,8 @@ __all__ = ["Lodging"]
 log = logging.getLogger(__name__)
 
 _FOR_EVER_NS: Final = 1 << 62
+# For handlers to end that are cancelled at the end of all.
+_CANCELLED_S: Final = 0.5
 
 
 class Lodging(Endings):
@@ -73,8 +75,8 @@ class Lodging(Endings):
         """Stop the task that an agent was asked for by a message."""
         raise NotImplementedError
 
-    def _stop_tasks(self, agent_id: int) -> None:
-        """Stop all tasks that an agent has begun."""
+    def _cut_short(self, hosted: Hosted) -> None:
+        """Stop all tasks that an agent has begun, and cancel its handlers that wait."""
         raise NotImplementedError
 
     def _restore(self, agent_id: int, repeated: bool = False) -> Hosted | None:
@@ -284,7 +286,7 @@ class Lodging(Endings):
             for letter in waiting or ():
                 if not isinstance(letter, Due):
                     self._system.bus.dead_letter(letter, Reason.AGENT_STOPPED)
-            self._stop_tasks(agent_id)
+            self._cut_short(hosted)
         self._rest(hosted)
 
     async def _stop(self, hosted: Hosted) -> None:
@@ -342,8 +344,11 @@ class Lodging(Endings):
         if self._tasks:
             await asyncio.wait(set(self._tasks), timeout=timeout_s)
         self._stopping = True
-        for task in set(self._tasks):
+        cancelled = set(self._tasks)
+        for task in cancelled:
             task.cancel()
+        if cancelled:  # what they do about it may need the region, which closes after this
+            await asyncio.wait(cancelled, timeout=_CANCELLED_S)
         for hosted in list(self._hosted.values()):
             self._agents.move(hosted.id, ACTIVE, DRAINING)
             await self._stop(hosted)
