@@ -49,10 +49,10 @@ elseif(NAME STREQUAL "hint_at_an_agent_believed")
         }
         struct uf_agent *record = &agents->record[slot];
         uint64_t word = atomic_load_explicit(&record->word, memory_order_relaxed); /* CAS judges */
-        uint64_t claimed = word_of(generation_of(word), type, worker_of(word), agents->me,]=]
+        uint64_t claimed = word_of(generation_of(word), type, worker_of(word), claimer, to,]=]
         [=[        struct uf_agent *record = &agents->record[slot];
         uint64_t word = atomic_load_explicit(&record->word, memory_order_relaxed);
-        uint64_t claimed = word_of(generation_of(word), type, worker_of(word), agents->me,]=])
+        uint64_t claimed = word_of(generation_of(word), type, worker_of(word), claimer, to,]=])
 
 elseif(NAME STREQUAL "type_of_a_record_believed")
     put([=[if (to == UF_AGENT_WARM && type_of(word) >= agents->types_max) {]=] [=[if (false) {]=])
