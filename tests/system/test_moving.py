@@ -16,7 +16,7 @@ from system import moves
 from ultrafast.bus.wire import Kind
 from ultrafast.codec import RAW
 from ultrafast.core import now_ns
-from ultrafast.core._agents import ACTIVE, ARRIVING, MOVING
+from ultrafast.core._agents import ACTIVE, ARRIVING, MOVING, STARTING
 from ultrafast.core._status import OK
 from ultrafast.metric_names import Counter
 
@@ -173,6 +173,35 @@ def test_where_the_manager_hosts_there_is_nowhere_to_go() -> None:
         agent = await m.spawn_agent("nomad")
         await m.request(None, agent, None)
         assert not await m.move_agent(agent)
+
+    run(body, workers=0)
+
+
+def test_one_that_arrives_between_two_looks_at_it_gets_what_found_nobody(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def body(m: uf.UltraFastAgentManager) -> None:
+        host, agents, here = m._host, m._endpoint.agents, m._endpoint.index
+        assert host is not None
+        elsewhere, number = here + 1, m._spawner.type_of("nomad")
+        agent = agents.new(number, elsewhere, 2, STARTING, 1000, 0, now_ns())
+        assert agents.move(agent, STARTING, ACTIVE) == OK
+        assert agents.leave(agent, elsewhere, here) == OK
+        look, looked = host._restore, []
+
+        def restore(agent_id: int, repeated: bool = False) -> Any:
+            found = look(agent_id, repeated)
+            if not looked:
+                looked.append(found)
+                assert agents.move(agent, MOVING, ARRIVING) == OK
+            return found
+
+        monkeypatch.setattr(host, "_restore", restore)
+        for each in range(3):
+            assert m.bus.send_nowait(None, agent, each)
+        assert (await m.request(None, agent, 3))["heard"] == [0, 1, 2, 3]
+        assert looked == [None] and m.dead_letters() == []
+        assert await m.terminate_agent(agent)
 
     run(body, workers=0)
 

@@ -231,9 +231,10 @@ class Moving(Lodging):
         here = self._endpoint.index
         if info is None or info.state not in TAKING:
             return False
-        if info.state == MOVING and info.worker == here:
+        # ARRIVING: it has come since this message found nobody; the next look builds it.
+        if info.state in (MOVING, ARRIVING) and info.worker == here:
             kept = self._kept.setdefault(info.id, [])
-            goes_back = self._is_for_old_home(message, kept)
+            goes_back = info.state == MOVING and self._is_for_old_home(message, kept)
             if goes_back and message.forward(info.left, message.lane) == OK:
                 return True
             kept.append(message)
