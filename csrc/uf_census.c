@@ -84,8 +84,8 @@ static int take(struct uf_agents *agents, struct uf_type_counts *counts, uint32_
         if (status != UF_FULL) {
             return status;
         }
-        /* Acquire: as in mend. */
-        uint64_t doubts = atomic_load_explicit(&agents->counts->doubts, memory_order_acquire);
+        /* Relaxed: whether to mend; who mends reads it again. */
+        uint64_t doubts = atomic_load_explicit(&agents->counts->doubts, memory_order_relaxed);
         if (*era == (doubts & 0xffff)) {
             return UF_FULL;
         }

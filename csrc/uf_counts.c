@@ -27,8 +27,7 @@ bool uf_count_add(_Atomic uint64_t *count, int32_t by, uint32_t era)
 int uf_count_take(_Atomic uint64_t *count, uint32_t most, uint32_t wanted, uint32_t *got,
                   uint32_t *era)
 {
-    /* C7 <- C6. Acquire, also where the CAS fails: as in begin. */
-    uint64_t word = atomic_load_explicit(count, memory_order_acquire);
+    uint64_t word = atomic_load_explicit(count, memory_order_relaxed); /* CAS judges */
     if (most == 0 || most > UF_COUNT_MOST) {
         most = UF_COUNT_MOST;
     }
@@ -40,9 +39,10 @@ int uf_count_take(_Atomic uint64_t *count, uint32_t most, uint32_t wanted, uint3
         if (*got == 0) {
             return UF_FULL;
         }
-        /* Release: nothing goes with the places themselves, but C4 of earlier changes goes on. */
+        /* C7 <- C6. Acquire: as in begin. No release: nothing goes with the places themselves, and C4
+         * of earlier changes goes on through a change of any order. Failure relaxed: judged anew. */
         if (atomic_compare_exchange_weak_explicit(count, &word, word_of(word, *era, value + *got),
-                                                  memory_order_acq_rel, memory_order_acquire)) {
+                                                  memory_order_acquire, memory_order_relaxed)) {
             return UF_OK;
         }
     }

@@ -67,6 +67,8 @@ PROGRAMS = {
     "uf_agents": ["explore_agents", "explore_deliver"],
     "uf_deliver": ["explore_deliver"],
     "uf_agents_in": ["explore_agents"],
+    "uf_census": ["explore_census"],
+    "uf_counts": ["explore_census"],
     "uf_table": ["explore_table", "explore_table_mend"],
     "uf_table_in": ["explore_table", "explore_table_mend"],
     "uf_table_read": ["explore_table", "explore_table_mend"],

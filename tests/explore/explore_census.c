@@ -15,6 +15,8 @@ static uint32_t granted[SEATS]; /* agents that it may tell its caller of */
 static uint32_t left[SEATS];    /* of those: ended again */
 static uint64_t first;          /* the agent that setup made */
 static uint32_t mended_ever;
+static uint32_t told_ever;
+static uint64_t stops_then;
 static uint32_t refused_ever;
 
 static void setup_of(uint32_t limit)
@@ -25,7 +27,7 @@ static void setup_of(uint32_t limit)
     memset(granted, 0, sizeof granted);
     memset(left, 0, sizeof left);
     first = 0;
-    mended_ever = refused_ever = 0;
+    mended_ever = refused_ever = told_ever = 0;
     CHECK_EQ(uf_agents_init(area, bytes, RECORDS, 1, 1), UF_OK);
     for (uint32_t s = 0; s < SEATS; s++) {
         CHECK_EQ(uf_agents_open(&agents[s], area, bytes, s + 1), UF_OK);
@@ -107,6 +109,27 @@ static void mend_spawn(void)
     CHECK(spawn_as(me) != 0);
 }
 
+static void stop_first(void)
+{
+    CHECK_EQ(uf_census_end(&agents[explore_self()], first, UF_AGENT_STARTING, UF_AGENT_STOPPED),
+             UF_OK);
+}
+static void dismiss_first(void)
+{
+    CHECK_EQ(uf_census_dismiss(&agents[explore_self()], 0), UF_OK);
+}
+/* A host that is told of a stop finds it. */
+static void look_for_stopped(void)
+{
+    const struct uf_agents *mine = &agents[explore_self()];
+    if (uf_census_stops(mine) != stops_then) {
+        struct uf_agent_info info;
+        CHECK_EQ(uf_agent_look(mine, first, &info), UF_OK);
+        CHECK_EQ(info.state, UF_AGENT_STOPPED);
+        told_ever++;
+    }
+}
+
 static uint32_t living(const uint32_t *sums)
 {
     uint32_t sum = 0;
@@ -160,6 +183,27 @@ static void setup_full(void)
     first = spawn_as(OUTSIDER);
     granted[OUTSIDER] = 0;
 }
+static void setup_to_stop(void)
+{
+    setup_full();
+    stops_then = uf_census_stops(&agents[OUTSIDER]);
+}
+static void setup_warm(void)
+{
+    setup_of(0);
+    CHECK_EQ(uf_census_new(&agents[OUTSIDER], 0, 0, 2, UF_AGENT_BUILDING, 1, 0, 1, &first), UF_OK);
+    CHECK_EQ(uf_census_move(&agents[OUTSIDER], first, UF_AGENT_BUILDING, UF_AGENT_WARM), UF_OK);
+    stops_then = uf_census_stops(&agents[OUTSIDER]);
+}
+static void finish_stopped(void)
+{
+    CHECK(uf_census_stops(&agents[OUTSIDER]) != stops_then);
+    counts_are_true();
+}
+static void some_told(void)
+{
+    CHECK(told_ever > 0);
+}
 static void some_mended(void)
 {
     CHECK(mended_ever > 0);
@@ -181,6 +225,12 @@ static const struct explore_check checks[] = {
            .body = {spawn, spawn, doubt_mend}, .usual = {1, 2}, .deep = {2, 2}),
     CENSUS("census-mended-beside-an-end", 15000, setup_full, finish_any,
            .body = {leave_first, doubt_mend, spawn}, .usual = {1, 2}, .deep = {2, 2}),
+    CENSUS("census-told-of-a-stop", 20, setup_to_stop, finish_stopped,
+           .body = {stop_first, look_for_stopped}, .after = some_told, .usual = {2, 3},
+           .deep = {3, 4}),
+    CENSUS("census-told-of-a-dismissal", 20, setup_warm, finish_stopped,
+           .body = {dismiss_first, look_for_stopped}, .after = some_told, .usual = {2, 3},
+           .deep = {3, 4}),
     CENSUS("census-spawner-dies", 25, setup_one_place, finish_death, .body = {spawn, mend_spawn},
            .mortal = 1, .mourners = 2, .usual = {2, 3}, .deep = {3, 4}),
 };
