@@ -19,10 +19,18 @@ _FLOCK = struct.Struct("hhxxxxqqixxxx")
 
 
 def open_own(path: str) -> int | None:
-    """A descriptor of a file; None where there is none, a link, or another user's."""
+    """A descriptor of a file; None where there is none, a link, or another user's.
+
+    Raises
+    ------
+    OSError
+        This process can open no file at all, which says nothing of this one.
+    """
     try:
         fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+            raise
         return None
     if is_own_file(fd):
         return fd

@@ -127,8 +127,8 @@ async def take_ground(path: str, config: Config, *, named: bool) -> Ground:
         lock = await _locked(path, _LOCK_NEW_S)
         assert lock is not None  # the file was made just now
     except BaseException:  # raised again, without the region
+        region.close()  # first: to remove it takes a descriptor
         remove_region(path)
-        region.close()
         raise
     return Ground(region, lock, config, adopted=False)
 
@@ -272,6 +272,8 @@ async def _locked(path: str, patience_s: float) -> ManagerLock | None:
             lock = ManagerLock(path)
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise refused(f"{path} can't be locked", error) from error
         if lock.take() and lock.is_current:
             return lock
         lock.release()
