@@ -183,3 +183,40 @@ def test_many_may_wait_for_one_future_that_others_wait_for_too() -> None:
         assert await asyncio.gather(*asks, outside) == ["all of you"] * 21
 
     one_loop(main)
+
+
+class Patient(uf.Agent):
+    """Waits for the first, and for no other."""
+
+    def on_start(self) -> None:
+        self.heard: list[int] = []
+        self.every(0.001, self.tick)
+
+    async def tick(self) -> None:
+        """Takes its turn between messages."""
+
+    async def on_message(self, message: uf.IncomingMessage) -> Any:
+        if message.body == "wait":
+            await asyncio.sleep(0.3)
+        elif message.body != "all":
+            self.heard.append(message.body)
+        return self.heard if message.body == "all" else None
+
+
+@pytest.mark.parametrize("concurrency", [1, 2])
+def test_a_long_mailbox_of_coroutines_is_handled_one_after_the_other(concurrency: int) -> None:
+    count = 5_000
+
+    async def main() -> None:
+        config = uf.Config(workers=0, max_concurrent_agents=20, mailbox_capacity=2 * count)
+        async with uf.UltraFastAgentManager(config) as manager:
+            manager.register("patient", Patient, concurrency=concurrency)
+            agent = await manager.spawn_agent("patient")
+            for _ in range(concurrency):
+                assert await manager.send_message(None, agent, "wait")
+            for number in range(count):
+                assert await manager.send_message(None, agent, number, timeout_s=30)
+            heard = await manager.request(None, agent, "all", timeout_s=60)
+            assert heard == list(range(count))
+
+    asyncio.run(main())

@@ -15,7 +15,7 @@ import functools
 import inspect
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -89,6 +89,7 @@ class AgentHost(Moving):
         self._waiting: dict[int, set[asyncio.Task[Any]]] = {}  # for handlers, by their agents' ids
         self._repeats = Repeats(endpoint.table, max_redeliveries)
         self._walkers = Walkers(self._loop, self._more_walkers)
+        self._setting_out: Hosted | None = None  # a task of it is being begun, up the stack
         self._coming = 0  # walkers that are not parked for the first time yet
         endpoint.walk_by(self._walkers, self._rest)
         self._more_walkers()
@@ -255,9 +256,19 @@ class AgentHost(Moving):
                 return
 
     def _await(self, hosted: Hosted, message: Message, awaiting: Awaitable[Any]) -> None:
+        self._set_out(hosted, self._complete(hosted, message, awaiting))
+
+    def _set_out(self, hosted: Hosted, doing: Coroutine[Any, Any, None]) -> None:
+        """Begin a task that waits for a handler. Where tasks begin at once it may be over when this
+        returns: then whoever called goes on with the agent's next message, and not the task, or as
+        many would stand in one another as there are messages."""
         hosted.running += 1
         hosted.busy = hosted.running >= hosted.limit
-        self._run(self._complete(hosted, message, awaiting))
+        before, self._setting_out = self._setting_out, hosted
+        try:
+            self._run(doing)
+        finally:
+            self._setting_out = before
 
     async def _complete(self, hosted: Hosted, message: Message, awaiting: Awaitable[Any]) -> None:
         """Wait for a handler that suspended, then go on with the agent's next message."""
@@ -276,7 +287,8 @@ class AgentHost(Moving):
         else:
             self._done(hosted, message, outcome)
         self._waited(hosted, own)
-        if hosted.running == 1 and hosted.fallen is None:  # as `_freed`, in line
+        if hosted.running == 1 and hosted.fallen is None and self._setting_out is not hosted:
+            # As `_freed`, in line.
             hosted.running = 0
             hosted.busy = False
             if hosted.mailbox or hosted.stopping:
@@ -286,6 +298,9 @@ class AgentHost(Moving):
 
     def _freed(self, hosted: Hosted) -> None:
         hosted.running -= 1
+        if self._setting_out is hosted:
+            hosted.busy = hosted.fallen is not None and hosted.running > 0
+            return
         if hosted.fallen is not None:
             hosted.busy = hosted.running > 0
             self._rest(hosted)
@@ -336,9 +351,7 @@ class AgentHost(Moving):
             self._timer_raised(hosted, error)
             return
         if inspect.isawaitable(outcome):
-            hosted.running += 1
-            hosted.busy = hosted.running >= hosted.limit
-            self._run(self._complete_call(hosted, outcome))
+            self._set_out(hosted, self._complete_call(hosted, outcome))
 
     async def _complete_call(self, hosted: Hosted, awaiting: Awaitable[Any]) -> None:
         own = self._wait(hosted)
