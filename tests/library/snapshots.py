@@ -1,7 +1,8 @@
 """A small store with a snapshot file, and what the file holds for a store of its own. No test."""
 
 import itertools
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,7 @@ def keeping(
     size_max: int = 64 << 20,
     load: bool = True,
     name: str = "snapshot",
+    clock: Callable[[], int] = time.time_ns,
 ) -> Iterator[Kept]:
     """A new region whose entries are kept in a file, restored from it."""
     events: list[tuple[str, Any]] = []
@@ -51,6 +53,7 @@ def keeping(
             str(folder / name),
             interval_s=0.01,
             size_max=size_max,
+            clock=clock,
             on_event=lambda subject, payload: events.append((subject, payload)),
         )
         try:

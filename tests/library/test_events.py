@@ -418,7 +418,7 @@ def test_close_waits_then_cancels() -> None:
         emitting = asyncio.ensure_future(bus.emit("endless"))
         behind = asyncio.ensure_future(bus.emit("short"))
         await asyncio.sleep(0)
-        await bus.close(timeout_s=0.05)
+        await bus.close(timeout_s=0.5)  # so long, and no less, is waited for the endless one
         assert ended == ["short", "endless"]
         assert [await emitting, await behind] == [0, 0]
         with pytest.raises(RegionClosed):

@@ -113,7 +113,7 @@ def test_a_timeout_gives_its_place_back():
         executor = OptimizedExecutor(ScriptedModel(gate), concurrency=1)
         for _ in range(3):
             with pytest.raises(TimeoutError):
-                await executor.execute(task(timeout_s=0.01))
+                await executor.execute(task(timeout_s=0.1))
         assert (gate.running, gate.ended) == (0, 3)
         gate.open.set()
         assert (await executor.execute(task(timeout_s=LONG))).ok

@@ -180,7 +180,7 @@ def test_the_place_of_a_dead_holder_comes_back(region: Region, store: UltraFastM
     child.start()
     child.join(WATCHDOG_S)
     assert child.exitcode == -signal.SIGKILL
-    places = SharedSemaphore(store, "s", limit=1, lease_s=0.5)
+    places = SharedSemaphore(store, "s", limit=1, lease_s=60)
     begun = time.monotonic()
     asyncio.run(asyncio.wait_for(places.acquire(), WATCHDOG_S))
     assert time.monotonic() - begun < WATCHDOG_S

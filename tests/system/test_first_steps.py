@@ -31,6 +31,11 @@ class Worker(uf.Agent):
         self.log.append(("ended", seconds))
         return seconds
 
+    async def wait_for_all(self) -> None:
+        self.log.append("begun")
+        await Shared.gate.wait()
+        self.log.append("ended")
+
     async def same_task(self) -> bool:
         before = asyncio.current_task()
         await asyncio.sleep(0)
@@ -92,12 +97,14 @@ class Worker(uf.Agent):
 
 class Shared:
     future: asyncio.Future[str]
+    gate: asyncio.Event
 
 
 def one_loop(main: Any) -> None:
     async def run() -> None:
         Worker.log.clear()
         Shared.future = asyncio.get_running_loop().create_future()
+        Shared.gate = asyncio.Event()
         config = uf.Config(workers=0, max_concurrent_agents=400, mailbox_capacity=100)
         async with uf.UltraFastAgentManager(config) as m:
             m.register("worker", Worker)
@@ -136,23 +143,29 @@ def test_a_handler_that_waits_is_the_same_to_itself_before_and_after() -> None:
 
 def test_messages_of_an_agent_take_turns_and_those_of_others_do_not_wait() -> None:
     async def main(m: uf.UltraFastAgentManager) -> None:
+        async def together(agents: list[int]) -> None:
+            """Ask them for what ends only when all have begun."""
+            Worker.log.clear()
+            Shared.gate.clear()
+            asks = [m.request(None, each, ["wait_for_all"], timeout_s=60.0) for each in agents]
+            asked = asyncio.gather(*asks)
+            async with asyncio.timeout(60.0):
+                while len(Worker.log) < len(agents):
+                    await asyncio.sleep(0.001)
+            Shared.gate.set()
+            await asked
+            assert Worker.log == [what for what in ("begun", "ended") for _ in agents]
+            Worker.log.clear()
+
         agents = await m.spawn_agents("worker", 300)
-        async with asyncio.timeout(20.0):
-            asks = [m.request(None, each, ["wait", 0.2], timeout_s=20.0) for each in agents]
-            assert await asyncio.gather(*asks) == [0.2] * 300
-        begun = [what for what, _ in Worker.log[:300]]
-        assert begun == ["begun"] * 300  # all, before the first ended
-        Worker.log.clear()
+        await together(agents)
         asks = [m.request(None, agents[0], ["wait", number / 1000]) for number in range(5)]
         assert await asyncio.gather(*asks) == [number / 1000 for number in range(5)]
         assert Worker.log == [
             (what, number / 1000) for number in range(5) for what in ("begun", "ended")
         ]
         wide = await m.spawn_agent("wide")
-        Worker.log.clear()
-        asks = [m.request(None, wide, ["wait", 0.05]) for _ in range(8)]
-        await asyncio.gather(*asks)
-        assert [what for what, _ in Worker.log] == ["begun"] * 8 + ["ended"] * 8
+        await together([wide] * 8)
 
     one_loop(main)
 
@@ -162,7 +175,7 @@ def test_an_agent_that_ends_itself_in_its_first_step_ends_after_its_handler() ->
         for wait in (0.0, 0.02):
             agent = await m.spawn_agent("worker")
             assert await m.request(None, agent, ["end", wait]) == "ended"
-            async with asyncio.timeout(5.0):
+            async with asyncio.timeout(60.0):
                 while "stopped" not in Worker.log:
                     await asyncio.sleep(0.001)
             assert Worker.log == ["handled", "stopped"]
@@ -176,7 +189,7 @@ def test_an_agent_that_ends_itself_in_its_first_step_ends_after_its_handler() ->
 def test_many_may_wait_for_one_future_that_others_wait_for_too() -> None:
     async def main(m: uf.UltraFastAgentManager) -> None:
         agents = await m.spawn_agents("worker", 20)
-        outside = asyncio.create_task(asyncio.wait_for(asyncio.shield(Shared.future), 5.0))
+        outside = asyncio.create_task(asyncio.wait_for(asyncio.shield(Shared.future), 60.0))
         asks = [asyncio.create_task(m.request(None, each, ["shared", []])) for each in agents]
         await asyncio.sleep(0.02)
         Shared.future.set_result("all of you")

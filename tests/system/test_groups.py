@@ -17,7 +17,8 @@ from ultrafast.metric_names import Counter
 
 pytestmark = pytest.mark.usefixtures("clean_shm")
 
-# A member until it is killed: writes each publication down before it is done with it.
+# A member until it is killed: writes each publication down before it is done with it, and is not
+# done with any while a file "closed" is there.
 MEMBER = """
 import asyncio, os, sys
 import ultrafast as uf
@@ -30,6 +31,8 @@ async def main(name, path, group, pattern, die_at):
         if publication.payload == die_at:
             os.kill(os.getpid(), 9)
         await asyncio.sleep(0)
+        while os.path.exists(os.path.join(os.path.dirname(path), "closed")):
+            await asyncio.sleep(0.01)
 
     async with uf.attach(name) as client:
         client.subscribe(pattern, handle, queue_group=group)
@@ -99,13 +102,18 @@ def test_one_member_of_each_group_and_every_plain_subscriber_gets_it(tmp_path: P
             plain: list[Any] = []
             m.subscribe("jobs.*", lambda p: here.append(p.payload), queue_group="other")
             m.subscribe("jobs.*", lambda p: plain.append(p.payload))
+            closed = tmp_path / "closed"
+            closed.touch()
             for n in range(100):
                 assert await m.publish("jobs.new", n)
+            # None takes all: while one has its share and is not done with it, the other gets some.
+            logs = [tmp_path / "log-0", tmp_path / "log-1"]
+            await until(lambda: all(path.read_text().count("\n") > 1 for path in logs))
+            closed.unlink()
             await until(lambda: len(here) == 100 and len(members.got()) >= 100)
             await until(lambda: balance(m) == 0)
             assert plain == list(range(100)) == sorted(here)
             assert Tally(n for n, _ in members.got()) == Tally(range(100))
-            assert all(path.read_text().count("\n") > 1 for path in tmp_path.glob("log-*"))
             assert m.metrics_counter(Counter.SENT) == 200
         finally:
             members.end()

@@ -103,7 +103,8 @@ def test_the_bus_does_for_events_of_other_processes_what_it_does_for_its_own() -
 def test_a_pool_that_grows_and_shrinks_says_so() -> None:
     async def main() -> None:
         pool = uf.AgentPoolConfig(pre_warm={"tester": 2})
-        config = uf.Config(workers=1, max_concurrent_agents=50, agent_pool=pool)
+        # Room for all that are asked for until the word of it has come.
+        config = uf.Config(workers=1, max_concurrent_agents=5_000, agent_pool=pool)
         async with uf.UltraFastAgentManager(config) as manager, uf.attach(manager.name) as client:
             seen: list[Event] = []
             client.events.on("pool.*", seen.append)

@@ -41,8 +41,11 @@ class Nomad(uf.Agent):
         self.ticks += 1
 
     async def on_message(self, message: uf.IncomingMessage) -> Any:
-        if isinstance(message.body, float):
-            await asyncio.sleep(message.body)
+        if message.body == "work":
+            store = self.context.memory_store
+            store.set("nomad", "at work", True)
+            while store.get("nomad", "at work"):
+                await asyncio.sleep(0.001)
         if message.body is not None:
             self.state.setdefault("heard", []).append(message.body)
         return {**self.state, "pid": os.getpid(), "ticks": self.ticks}
@@ -156,12 +159,14 @@ async def what_cannot_move_is_said(m: uf.UltraFastAgentManager) -> None:
     with pytest.raises(uf.errors.InvalidArgument, match="no worker 2: this system has 2"):
         await m.move_agent(nomad, worker=2)
     # One that is at work is waited for.
-    work = asyncio.ensure_future(m.request(None, nomad, 0.4))
-    await asyncio.sleep(0.05)
+    work = asyncio.ensure_future(m.request(None, nomad, "work", timeout_s=60.0))
+    await until(lambda: m.memory_store.get("nomad", "at work") is True)
     with pytest.raises(TimeoutError, match="was not idle"):
         await m.move_agent(nomad, timeout_s=0.1)
     moving = asyncio.ensure_future(m.move_agent(nomad, timeout_s=30.0))
-    assert (await work)["heard"] == [0.4]
+    await asyncio.sleep(0)
+    m.memory_store.delete("nomad", "at work")
+    assert (await work)["heard"] == ["work"]
     assert await moving
     await m.terminate_agent(nomad)
     with pytest.raises(uf.errors.AgentGone):

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from time import perf_counter
 from types import SimpleNamespace
 from typing import Any
@@ -23,7 +24,10 @@ STEP_NS = 100_000_000
 class Slow(uf.Agent):
     """Takes the loop for two milliseconds to be built."""
 
+    built = 0
+
     def __init__(self) -> None:
+        Slow.built += 1
         until = perf_counter() + 0.002
         while perf_counter() < until:
             pass
@@ -32,9 +36,19 @@ class Slow(uf.Agent):
         return message.body
 
 
-class Plain(uf.Agent):
+class Witness(uf.Agent):
+    """Sends itself one message after the other, and notes how many were built at each."""
+
+    def on_start(self) -> None:
+        self.built: set[int] = set()
+
     def on_message(self, message: uf.IncomingMessage) -> Any:
-        return message.body
+        if message.body == "answer":
+            return sorted(self.built)
+        self.built.add(Slow.built)
+        if Slow.built < 100:
+            self.context.send_nowait(self.id, "once more")
+        return None
 
 
 async def until(holds: Callable[[], object]) -> None:
@@ -249,33 +263,33 @@ def test_agents_are_answered_while_a_pool_is_filled() -> None:
     async def main() -> None:
         config = uf.Config(workers=1, max_concurrent_agents=500)
         async with uf.UltraFastAgentManager(config) as m:
-            m.register("plain", Plain)
-            plain = await m.spawn_agent("plain")
+            m.register("witness", Witness)
+            witness = await m.spawn_agent("witness")
+            assert await m.send_message(None, witness, "begin")
             m.register("slow", Slow, pre_warm=100)
-            assert await m.request(None, plain, 0, timeout_s=30.0) == 0
-            answers = 0
-            async with asyncio.timeout(60):
-                while m.statistics().agents.get("slow", {}).get("warm", 0) < 100:
-                    assert await m.request(None, plain, answers, timeout_s=30.0) == answers
-                    # Those before the first was built, and after the last, do not count.
-                    answers += 0 < m.statistics().agents.get("slow", {}).get("warm", 0) < 100
-            assert answers >= 10
+            await until(lambda: m.statistics().agents.get("slow", {}).get("warm", 0) == 100)
+            seen = await m.request(None, witness, "answer", timeout_s=30.0)
+            # Those before the first was built, and after the last, do not count.
+            assert len(set(seen) - {0, 100}) >= 10
 
     asyncio.run(main())
 
 
 class Lengthy(uf.Agent):
-    """Takes long to be warm."""
+    """Is not warm until a file is there."""
 
     async def on_warm(self) -> None:
-        await asyncio.sleep(0.3)
+        while not os.path.exists(os.environ["UF_TEST_GATE"]):
+            await asyncio.sleep(0.01)
 
 
 @pytest.mark.usefixtures("clean_shm")
 def test_what_a_worker_did_not_build_before_it_died_is_ordered_anew(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(pools, "_BUILD_S", 1e6)  # only an answer ends an order
+    gate = tmp_path / "open"
+    monkeypatch.setenv("UF_TEST_GATE", str(gate))  # the workers' as well
 
     async def main() -> None:
         async with uf.UltraFastAgentManager(uf.Config(workers=1)) as m:
@@ -285,6 +299,7 @@ def test_what_a_worker_did_not_build_before_it_died_is_ordered_anew(
             order = m._pools._pools["lengthy"]
             assert order.ordered > 0
             os.kill(m.pids()[1], signal.SIGKILL)
+            gate.touch()
             await until(lambda: order.ordered == 0)  # its successor answered what it had to build
             await until(lambda: m.statistics().pools["lengthy"].warm == 3)
 

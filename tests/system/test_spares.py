@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,8 @@ def test_a_spare_that_died_is_not_used_and_replaced() -> None:
         (spare,) = m.statistics().spares
         (worker,) = m.statistics().workers
         os.kill(spare, signal.SIGKILL)
+        while is_alive(spare):  # without a turn of the loop, so that nobody has buried it
+            time.sleep(0.001)
         os.kill(worker.pid, signal.SIGKILL)
         assert await m.request(None, where, None, timeout_s=30.0) not in (spare, worker.pid)
         assert m.statistics().workers[0].restarts == 1

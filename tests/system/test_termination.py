@@ -28,7 +28,10 @@ CODE = """
             with open(folder + "/stopped", "a") as file:
                 file.write("stopped\\n")
 
+    told = []
+
     def own(number, frame):
+        told.append(number)
         print("own", flush=True)
 
     async def main():
@@ -47,7 +50,12 @@ CODE = """
                 if how == "forked":
                     print("child", os.waitpid(child, 0)[1], flush=True)
                 print("up", worker, flush=True)
-                await asyncio.sleep(1.0 if how in ("own", "forked") else 60)
+                if how == "forked":
+                    assert await manager.request(None, agent, None, timeout_s=60) == worker
+                while how != "forked" and not told:
+                    await asyncio.sleep(0.01)
+                if how == "own":  # and it goes on, as its handler left it
+                    assert await manager.request(None, agent, None, timeout_s=60) == worker
         finally:
             print("after", flush=True)
         assert signal.getsignal(signal.SIGTERM) is (own if how == "own" else signal.SIG_DFL)

@@ -216,7 +216,7 @@ def test_an_item_that_kills_every_consumer_becomes_a_dead_letter(tmp_path: Path)
 
 
 class Slow(uf.Agent):
-    """Takes its time, and says what it saw."""
+    """Is at its first message until it is let go, and says what it saw."""
 
     def __init__(self) -> None:
         self.seen: list[Any] = []
@@ -225,7 +225,8 @@ class Slow(uf.Agent):
         if message.body == "seen":
             return self.seen
         self.seen.append(message.body)
-        await asyncio.sleep(0.05)
+        while message.body == "first" and not self.context.memory_store.get("slow", "go", False):
+            await asyncio.sleep(0.001)
         return None
 
 
@@ -236,8 +237,11 @@ def test_an_expired_message_is_not_handled_and_its_asker_is_told(workers: int) -
         slow = await m.spawn_agent("slow")
         assert await m.send_message(None, slow, "first", ttl_s=30.0)
         assert await m.send_message(None, slow, "second", ttl_s=0.001)
+        third = asyncio.ensure_future(m.request(None, slow, "third", timeout_s=60.0, ttl_s=0.002))
+        await asyncio.sleep(0.01)  # overdue, both of them
+        m.memory_store.set("slow", "go", True)
         with pytest.raises(errors.MessageExpired, match=r"within its 0\.002 s"):
-            await m.request(None, slow, "third", ttl_s=0.002)
+            await third
         assert await m.request(None, slow, "seen") == ["first"]
         letters = m.dead_letters()
         assert [(e.reason, e.body) for e in letters] == [
