@@ -299,6 +299,17 @@ cdef class Agents:
                 theirs.append(id)
         return found
 
+    def still(self, ids, uint32_t state):
+        """Those of the ids whose agents are in a state, as an array."""
+        cdef array.array found = array.clone(IDS, 0, False)
+        cdef _c.uf_agent_info info
+        cdef uint64_t id
+        can_read(self.region)
+        for id in ids:
+            if _c.uf_agent_look(self._agents, id, &info) == _c.UF_OK and info.state == state:
+                found.append(id)
+        return found
+
     def handled(self, uint32_t slot, bint failed, uint64_t now_ns):
         """Count a message; the agent's worker alone says so."""
         can_write(self.region)

@@ -142,8 +142,8 @@ class Spawner:
                 self._agents.end(agent_id, STARTING, STOPPED)
                 raise
         self._metrics.add(Counter.SPAWNED)
-        # Its host is told at the loop's next turn, of all that were spawned in this one: a message
-        # that comes to an agent before that starts it as well.
+        # Its host is told at the loop's next turn, of all that were spawned in this one. A message
+        # that comes to an agent before that starts it as well; then there is no need to tell.
         self._begun.append((worker, name, agent_id))
         if len(self._begun) == 1:
             asyncio.get_running_loop().call_soon(self._outside, self._tell)
@@ -242,7 +242,8 @@ class Spawner:
             by_worker.setdefault(worker, array("Q")).append(agent_id)
             by_name.setdefault(name, []).append(agent_id)
         for worker, ids in by_worker.items():
-            self._start(worker, ids)
+            if worker == self._endpoint.index or (ids := self._agents.still(ids, STARTING)):
+                self._start(worker, ids)
         for name, spawned in by_name.items():
             self.say("agent.spawned", {"type": name, "agents": spawned})
 
