@@ -14,7 +14,8 @@
  * ORDER      C9 stops release -> C10 stops acquire   the record is STOPPED, ARRIVING
  * ERRORS     Those of uf_agents.h. admit: FULL: no place of the type is free; NO_AGENT_SLOT: none in all.
  *            settle: FULL, as there. mend: BUSY: a count changed while the records were counted.
- * PROOF      P1: `explore_census`, and `test_census`, a death at each step. P2: holds no message. P5: holds
+ * PROOF      P1: `explore_census`, and `test_census`, a death at each step;
+ *            `steps_finds_place_lost_where_all_are_taken`, `steps_finds_stopped_and_not_said`. P2: holds no message. P5: holds
  *            no value. P8: `test_census`, as uf_counts.h.
  * SOURCE     Ours.
  */

@@ -20,8 +20,9 @@
  * ORDER      C4 change release -> C5 count acquire   what was counted by then, the walk finds
  *            C6 mend release -> C7 begin acquire     what is changed after it, the walk had not found
  * ERRORS     FULL: no place is free. BUSY: others won every attempt.
- * PROOF      P1: `explore_census`, and `test_census`, a death at each step. P2: holds no message. P3: a
- *            limit, `explore_census`. P5: holds no value. P8: `test_census` (words of ones).
+ * PROOF      P1: `explore_census`, and `test_census`, a death at each step;
+ *            `steps_finds_death_that_nobody_counts`. P2: holds no message. P3: a limit,
+ *            `explore_census`, `steps_finds_place_kept_over_a_mend`. P5: holds no value. P8: `test_census` (words of ones).
  * SOURCE     Ours. Taking before making as with any counted semaphore; the era is a version that only
  *            mending raises.
  */

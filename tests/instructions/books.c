@@ -319,19 +319,49 @@ static void check_table(void)
 
 /* --- agents, queues, slots -------------------------------------------------------------------------- */
 
-static void check_agents(void)
+static void check_states(void)
 {
-    struct uf_agents *agents = &world.system.agents;
-    struct uf_agent_info info;
-    uint32_t warm = 0;
     for (uint32_t slot = 0; slot < AGENTS; slot++) {
-        uf_agent_at(agents, slot, &info);
+        struct uf_agent_info info;
+        uf_agent_at(&world.system.agents, slot, &info);
         if ((world.agent_may[slot] >> info.state & 1) == 0) {
             found("agent %u is in state %u, may be in %#x", slot, info.state,
                   world.agent_may[slot]);
         }
-        warm += info.state == UF_AGENT_WARM;
     }
+}
+
+/* As many can be spawned as there are places; that is found out by spawning, which mends. */
+static void check_places(void)
+{
+    uint64_t id;
+    uint32_t alive = agents_by_hand().alive;
+    uint32_t spawned = 0;
+    int status;
+    while ((status = agent_spawn(&id)) == UF_OK && spawned <= world.limit) {
+        spawned++;
+    }
+    if (status != world.refusal || alive + spawned != world.limit) {
+        found("beside %u agents of %u at most %u can be spawned; the next answers %d", alive,
+              world.limit, spawned, status);
+    }
+}
+
+static void check_counts(void)
+{
+    int status = uf_census_mend(&world.system.agents);
+    struct uf_census wanted = agents_by_hand();
+    if (status != UF_OK || !counts_are(&wanted)) {
+        found("after a mend, which answered %d, a count is not %u, %u, %u, or a load is wrong",
+              status, wanted.alive, wanted.warm, wanted.building);
+    }
+}
+
+static void check_agents(void)
+{
+    struct uf_agents *agents = &world.system.agents;
+    struct uf_agent_info info;
+    uint32_t warm = agents_by_hand().warm;
     uint32_t claimed = 0;
     uint64_t id;
     uint32_t worker;
@@ -414,6 +444,11 @@ void survivor_checks(uint32_t flags)
     uf_pool_flush(&world.system.messages);
     check_messages(0);
     use_all_blocks(&world.system.messages, 0);
+    check_states();
+    if (world.limit != 0) {
+        check_places();
+    }
+    check_counts();
     check_agents();
     if (world.armed != 0 && uf_bell_mode_of(uf_bell_look(
                                 uf_queue_bell(&world.system.queues, INBOX))) != UF_BELL_AWAKE) {

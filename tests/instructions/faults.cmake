@@ -124,6 +124,31 @@ elseif(NAME STREQUAL "hint_never_given_again")
     for]=] [=[    }
     for]=])
 
+elseif(NAME STREQUAL "death_that_nobody_counts")
+    put([=[
+    uf_counts_doubt(agents->counts);
+]=] "\n")
+
+elseif(NAME STREQUAL "counted_again_after_a_mend")
+    # Whoever was mended while it stood between a record and its count counts the record once more.
+    put([=[        if (uf_count_era(word) != era) {
+            return false; /* C3 */
+        }
+]=] [=[        era = uf_count_era(word);
+]=])
+
+elseif(NAME STREQUAL "place_kept_over_a_mend")
+    # A mend that found no record gave the place to another, and its first owner has it as well.
+    put([=[bool lost = uf_count_era(word) != era;]=] [=[bool lost = era > 0xffff;]=])
+
+elseif(NAME STREQUAL "place_lost_where_all_are_taken")
+    # A place of the type, and none of all: it is not given back.
+    put([=[    if (places->count < of_type) {]=] [=[    if (places->count < of_type && status == UF_OK) {]=])
+
+elseif(NAME STREQUAL "stopped_and_not_said")
+    put([=[        if (to == UF_AGENT_STOPPED || to == UF_AGENT_ARRIVING) {]=]
+        [=[        if (to == UF_AGENT_ARRIVING) {]=])
+
 elseif(NAME STREQUAL "slot_free_before_it_is_mended")
     put([=[    uf_agents_recover(&system->agents, slot + 1, &done->agents);
 ]=] [=[    uf_owner_end_recovery(&system->self, slot, true);

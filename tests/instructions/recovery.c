@@ -47,10 +47,11 @@ static const struct scene come = {.name = "attach", .act = attach, .flags = SCEN
 
 static const struct scene *scene_of(const char *name)
 {
-    const struct scene *const lists[] = {pool_scenes,  queue_scenes, share_scenes,
-                                         table_scenes, clock_scenes, agent_scenes};
+    const struct scene *const lists[] = {pool_scenes,  queue_scenes, share_scenes, table_scenes,
+                                         clock_scenes, agent_scenes, census_scenes};
     const uint32_t counts[] = {pool_scenes_count,  queue_scenes_count, share_scenes_count,
-                               table_scenes_count, clock_scenes_count, agent_scenes_count};
+                               table_scenes_count, clock_scenes_count, agent_scenes_count,
+                               census_scenes_count};
     for (uint32_t l = 0; l < COUNT_OF(lists); l++) {
         for (uint32_t i = 0; i < counts[l]; i++) {
             if (strcmp(lists[l][i].name, name) == 0) {
@@ -405,6 +406,7 @@ void recovery_sweep(struct plan *plan, struct tally *sum)
         "agent claim",
         "agent new, to start",
         "agent type, new",
+        "census spawn, cold",
     };
     static const char *const pairs[][2] = {
         {"queue take, a batch of three lanes", "queue send, a batch"},
@@ -425,6 +427,8 @@ void recovery_sweep(struct plan *plan, struct tally *sum)
         {"table set, finishing a delete", "table set, finishing a delete"},
         {"table set, insert", "table set, finishing a delete"},
         {"table delete, in an extension", "table set, into an extension"},
+        {"census spawn, warm", "census end, to FREE"},
+        {"census spawn, cold", "census spawn, cold"},
     };
     for (uint32_t i = 0; i < COUNT_OF(casualties); i++) {
         sweep_casualty(plan, casualties[i], one_is_enough ? 0 : plan->full ? 4 : 1, sum);

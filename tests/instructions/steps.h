@@ -50,6 +50,9 @@ struct world {
     bool must_tell[NUMBERS];    /* ...and must be          */
     uint32_t key_may[KEYS];     /* bit 0: absent; bit v: has value v */
     uint32_t agent_may[AGENTS]; /* bit s: is in state s */
+    uint32_t limit;             /* so many live at most; 0: nobody is counted */
+    int refusal;                /* what a spawn answers then */
+    uint64_t stops;             /* what hosts had been told of before the operation */
     bool disordered;            /* the survivor took something before recovery */
     bool standing;              /* a child stands in the middle of the operation, alive    */
     uint32_t recoveries;        /* that may have counted one delivery more */
@@ -105,6 +108,11 @@ const struct uf_key *entry_key(uint32_t key);
 uint32_t entry_bytes(uint32_t value);
 void entry_fill(uint64_t *words, uint32_t value);
 struct uf_ring lane_ring(uint32_t queue, uint32_t lane);
+/* As a spawner does it, once: a warm one, or else a cold one. */
+int agent_spawn(uint64_t *id);
+/* The counts as they should be: of the records as they are. */
+struct uf_census agents_by_hand(void);
+bool counts_are(const struct uf_census *wanted);
 
 /* The survivor's own work beside the dead: every call must come back, with an allowed answer. */
 void survivor_works(uint32_t flags);
@@ -162,6 +170,8 @@ extern const struct scene clock_scenes[];
 extern const uint32_t clock_scenes_count;
 extern const struct scene agent_scenes[];
 extern const uint32_t agent_scenes_count;
+extern const struct scene census_scenes[];
+extern const uint32_t census_scenes_count;
 extern const struct scene region_scenes[];
 extern const uint32_t region_scenes_count;
 

@@ -201,6 +201,7 @@ int main(int count, char **words)
     sweep_list(&plan, table_scenes, table_scenes_count, &sum);
     sweep_list(&plan, clock_scenes, clock_scenes_count, &sum);
     sweep_list(&plan, agent_scenes, agent_scenes_count, &sum);
+    sweep_list(&plan, census_scenes, census_scenes_count, &sum);
     recovery_sweep(&plan, &sum);
     world_reset();
     world_close();

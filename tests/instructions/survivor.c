@@ -57,6 +57,33 @@ static void work_on_table(uint32_t flags)
     }
 }
 
+/* All places that are free, right after a mend: whoever stands between a record and its count finds it
+ * mended, and who has a place and no record yet finds the place gone. */
+static void work_on_places(void)
+{
+    struct uf_agents *agents = &world.system.agents;
+    uint64_t id;
+    int status;
+    uf_counts_doubt(agents->counts);
+    status = uf_census_mend(agents);
+    if (status != UF_OK) {
+        found("beside the dead, a mend answers %d", status);
+    }
+    for (uint32_t i = 0; i <= world.limit; i++) {
+        status = agent_spawn(&id);
+        if (status != UF_OK) {
+            break;
+        }
+        world.agent_may[uf_agent_slot(id)] = 1u << UF_AGENT_ACTIVE;
+        if (uf_census_move(agents, id, UF_AGENT_STARTING, UF_AGENT_ACTIVE) != UF_OK) {
+            found("beside the dead, an agent can't begin");
+        }
+    }
+    if (status != world.refusal) {
+        found("beside the dead, with %u at most, a spawn answers %d", world.limit, status);
+    }
+}
+
 static void work_on_agents(void)
 {
     struct uf_agents *agents = &world.system.agents;
@@ -85,7 +112,11 @@ void survivor_works(uint32_t flags)
     world.disordered = true;
     work_on_messages();
     work_on_table(flags);
-    work_on_agents();
+    if (world.limit == 0) {
+        work_on_agents();
+    } else {
+        work_on_places();
+    }
     if (uf_pool_take(&world.system.messages, 150, &handle) != UF_OK ||
         uf_pool_give(&world.system.messages, handle) != UF_OK) {
         found("beside the dead, a block can't be taken and given");

@@ -299,6 +299,72 @@ void message_put(uint32_t queue, uint32_t lane, uint32_t number)
     message_may(number, 1, 1);
 }
 
+/* --- agents ---------------------------------------------------------------------------------------- */
+
+int agent_spawn(uint64_t *id)
+{
+    struct uf_agents *agents = &world.system.agents;
+    struct uf_places places;
+    uint32_t worker;
+    int status = uf_census_admit(agents, 0, 1, &places);
+    if (status != UF_OK) {
+        return status;
+    }
+    if (uf_census_claim(agents, 0, 1, 0, 1, id, &worker) != UF_OK) {
+        status = uf_census_new(agents, 0, SECOND, 1, UF_AGENT_STARTING, 8, 0, 1, id);
+    }
+    if (status != UF_OK) {
+        uf_census_settle(agents, &places, 0);
+        return status;
+    }
+    status = uf_census_settle(agents, &places, 1);
+    if (status != UF_OK) {
+        uf_census_drop(agents, *id);
+    }
+    return status;
+}
+
+struct uf_census agents_by_hand(void)
+{
+    struct uf_census wanted = {0};
+    for (uint32_t slot = 0; slot < AGENTS; slot++) {
+        struct uf_agent_info info;
+        uf_agent_at(&world.system.agents, slot, &info);
+        wanted.alive += uf_agent_is_alive(info.state);
+        wanted.warm += info.state == UF_AGENT_WARM;
+        wanted.building += info.state == UF_AGENT_BUILDING;
+    }
+    return wanted;
+}
+
+static bool loads_are_true(void)
+{
+    for (uint32_t worker = 0; worker <= SECOND; worker++) {
+        uint32_t load = 0;
+        for (uint32_t slot = 0; slot < AGENTS; slot++) {
+            struct uf_agent_info info;
+            uf_agent_at(&world.system.agents, slot, &info);
+            load += info.state != UF_AGENT_FREE && info.worker == worker;
+        }
+        if (uf_census_load(&world.system.agents, worker) != load) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool counts_are(const struct uf_census *wanted)
+{
+    struct uf_census mine;
+    struct uf_census all;
+    if (uf_census_read(&world.system.agents, 0, &mine) != UF_OK ||
+        uf_census_read(&world.system.agents, world_sizes.types, &all) != UF_OK) {
+        fatal("uf_census_read");
+    }
+    return mine.alive == wanted->alive && all.alive == wanted->alive && mine.warm == wanted->warm &&
+           mine.building == wanted->building && loads_are_true();
+}
+
 /* --- entries --------------------------------------------------------------------------------------- */
 
 const struct uf_key *entry_key(uint32_t key)
