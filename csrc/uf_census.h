@@ -15,8 +15,8 @@
  * ERRORS     Those of uf_agents.h. admit: FULL: no place of the type is free; NO_AGENT_SLOT: none in all.
  *            settle: FULL, as there. mend: BUSY: a count changed while the records were counted.
  * PROOF      P1: `explore_census`, and `test_census`, a death at each step;
- *            `steps_finds_place_lost_where_all_are_taken`, `steps_finds_stopped_and_not_said`. P2: holds no message. P5: holds
- *            no value. P8: `test_census`, as uf_counts.h.
+ *            `steps_finds_place_lost_where_all_are_taken`, `steps_finds_stopped_and_not_said`. P2: holds
+ *            no message. P5: holds no value. P8: `fuzz_census`, `fuzz_finds_number_of_workers_believed`, as uf_counts.h.
  * SOURCE     Ours.
  */
 #ifndef UF_CENSUS_H

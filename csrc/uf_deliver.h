@@ -31,7 +31,7 @@
  * ERRORS     STALE: the agent takes no messages (any more). READ_ONLY: we have no slot. As uf_queue_send.
  * PROOF      P1: `explore_deliver`, a sender's death at each step; `steps_finds_dead_sender_waited_for`.
  *            P2: `explore_deliver`, `test_deliver`: nothing lost, nothing overtaken. P5: holds no value.
- *            P8: `test_flips`.
+ *            P8: `test_flips`, `fuzz_deliver`, `fuzz_finds_worker_of_a_record_believed`.
  * SOURCE     Grace periods: Desnoyers, McKenney, Stern, Dagenais & Walpole 2012, who count in the
  *            reader as well. Hazard words (Michael 2004) would name the agent: a call that sends to
  *            many would need as many.

@@ -136,12 +136,11 @@ void call_table(struct guest *guest, struct tape *tape)
     }
 }
 
-/* The id of a record, or of none; `*state` is the one it is in. */
-static uint64_t id_of(struct guest *guest, struct tape *tape, uint32_t *state)
+uint64_t id_of(struct guest *guest, struct tape *tape, uint32_t *state)
 {
     struct uf_agent_info info;
     uint32_t slot = tape_below(tape, 26);
-    *state = tape_below(tape, 9);
+    *state = tape_below(tape, UF_AGENT_STATES);
     if (slot == 25) {
         return tape_bytes(tape, 8);
     }
@@ -203,7 +202,8 @@ void call_agents(struct guest *guest, struct tape *tape)
     case 4:
     case 5:
         id = id_of(guest, tape, &from);
-        judged(guest, "uf_agent_move", uf_agent_move(agents, id, from, tape_below(tape, 9)), 0,
+        judged(guest, "uf_agent_move",
+               uf_agent_move(agents, id, from, tape_below(tape, UF_AGENT_STATES)), 0,
                OR(STALE) | OR(BUSY) | OR(INVALID) | OR(CORRUPT));
         break;
     case 6:
@@ -282,9 +282,12 @@ void call_others(struct guest *guest, struct tape *tape)
 
 void call_reads(struct guest *guest, struct tape *tape)
 {
-    switch (tape_below(tape, 4)) {
+    switch (tape_below(tape, 5)) {
     case 0:
         read_queues(guest, tape);
+        break;
+    case 4:
+        read_census(guest, tape);
         break;
     case 1:
         read_table(guest, tape);

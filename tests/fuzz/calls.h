@@ -27,7 +27,13 @@ static inline void *must(size_t bytes)
     return memory;
 }
 
-/* calls_messages.c */
+/* calls.c: the id of a record, or of none; `*state` is the one it is in. */
+uint64_t id_of(struct guest *guest, struct tape *tape, uint32_t *state);
+/* calls_census.c */
+void read_census(struct guest *guest, struct tape *tape);
+/* calls_messages.c: up to `wanted` messages of ours. */
+uint32_t make_messages(struct guest *guest, struct tape *tape, uint32_t *handles, uint32_t wanted);
+void give_message(struct guest *guest, uint32_t handle);
 void name_of(struct tape *tape, char *name, uint32_t room);
 void length_of(struct guest *guest, const char *text, uint32_t room);
 void read_queues(struct guest *guest, struct tape *tape);

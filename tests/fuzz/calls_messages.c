@@ -31,7 +31,7 @@ static void look_at(struct guest *guest, uint32_t handle)
     look_through(guest, handle);
 }
 
-static void give(struct guest *guest, uint32_t handle)
+void give_message(struct guest *guest, uint32_t handle)
 {
     judged(guest, "uf_message_give", uf_message_give(&guest->system.messages, handle), 0,
            OR(INVALID));
@@ -63,7 +63,7 @@ static void share(struct guest *guest, struct tape *tape)
         if (status == UF_OK && guest->holds < GUEST_HOLDS && tape_byte(tape) % 2 == 0) {
             guest->held[guest->holds++] = handles[i];
         } else {
-            give(guest, handles[i]);
+            give_message(guest, handles[i]);
         }
     }
 }
@@ -77,23 +77,15 @@ static void settle(struct guest *guest, struct tape *tape, uint32_t *handles, in
         if (keep && guest->holds < GUEST_HOLDS) {
             guest->held[guest->holds++] = handles[i];
         } else {
-            give(guest, handles[i]);
+            give_message(guest, handles[i]);
         }
     }
 }
 
-static void send(struct guest *guest, struct tape *tape)
+uint32_t make_messages(struct guest *guest, struct tape *tape, uint32_t *handles, uint32_t wanted)
 {
-    const uint32_t refusals = OR(FULL) | OR(BUSY) | OR(CORRUPT) | OR(INVALID);
-    uint32_t handles[8];
-    uint32_t bell;
-    uint32_t wanted = 1 + tape_below(tape, 8);
     uint32_t count = 0;
-    bool forward = guest->holds > 0 && tape_byte(tape) % 4 == 0;
-    if (forward) {
-        handles[count++] = guest->held[--guest->holds];
-    }
-    for (; count < wanted && !forward; count++) {
+    for (; count < wanted; count++) {
         int status = judged(guest, "uf_pool_take",
                             uf_pool_take(&guest->system.messages,
                                          (uint32_t)tape_bytes(tape, 2) % 1200, &handles[count]),
@@ -108,6 +100,21 @@ static void send(struct guest *guest, struct tape *tape)
         message->payload_bytes = (uint32_t)tape_bytes(tape, 1);
         message->flags = (uint16_t)tape_bytes(tape, 1);
     }
+    return count;
+}
+
+static void send(struct guest *guest, struct tape *tape)
+{
+    const uint32_t refusals = OR(FULL) | OR(BUSY) | OR(CORRUPT) | OR(INVALID);
+    uint32_t handles[8];
+    uint32_t bell;
+    uint32_t wanted = 1 + tape_below(tape, 8);
+    uint32_t count = 0;
+    bool forward = guest->holds > 0 && tape_byte(tape) % 4 == 0;
+    if (forward) {
+        handles[count++] = guest->held[--guest->holds];
+    }
+    count = forward ? count : make_messages(guest, tape, handles, wanted);
     uint32_t queue = tape_below(tape, 5);
     int sent = judged(
         guest, "uf_queue_send",
@@ -117,7 +124,7 @@ static void send(struct guest *guest, struct tape *tape)
         uf_bell_wake(uf_queue_bell(&guest->system.queues, queue), bell, -1);
     }
     for (uint32_t i = sent > 0 ? (uint32_t)sent : 0; i < count; i++) {
-        give(guest, handles[i]);
+        give_message(guest, handles[i]);
     }
 }
 
@@ -232,7 +239,7 @@ void call_pool(struct guest *guest, struct tape *tape)
         break;
     case 5:
         look_through(guest, handle);
-        give(guest, handle);
+        give_message(guest, handle);
         break;
     case 6:
         share(guest, tape);

@@ -18,6 +18,7 @@ static const struct form head_form = {3, {0, 15, 35}};             /* a bucket's
 static const struct form entry_form = {5, {0, 22, 26, 47, 48}};    /* a bucket's slot       */
 static const struct form record_form = {6, {0, 2, 6, 16, 26, 34}}; /* an agent's word       */
 static const struct form lengths_form = {3, {0, 32, 48}};          /* in a block's head      */
+static const struct form count_form = {3, {0, 24, 40}};            /* a count of agents      */
 static const struct form naming_form = {4, {0, 8, 18, 32}};        /* a queue's, a type's   */
 
 static void put(_Atomic uint64_t *word, const struct form *form, struct tape *tape)
@@ -59,6 +60,10 @@ void damage_owners(struct guest *guest, struct tape *tape)
     struct uf_self *self = &guest->system.self;
     struct uf_owner *owner = &self->owner[tape_below(tape, self->count)];
     uint32_t word = tape_below(tape, 8); /* state, intent and the rest; then the state again */
+    if (word == 5) {
+        put(&owner->crossing, &no_form, tape);
+        return;
+    }
     put(word_at(owner, word < 5 ? word : 0), word < 5 && word > 0 ? &no_form : &state_form, tape);
 }
 
@@ -172,5 +177,26 @@ void damage_agents(struct guest *guest, struct tape *tape)
         break;
     default:
         put(&agents->record[tape_below(tape, agents->count)].word, &record_form, tape);
+    }
+}
+
+void damage_counts(struct guest *guest, struct tape *tape)
+{
+    const struct uf_agents *agents = &guest->system.agents;
+    struct uf_counts *counts = agents->counts;
+    uint32_t word;
+    switch (tape_below(tape, 4)) {
+    case 0: /* doubts, mended, stops, and how many workers there were */
+        put(word_at(counts, tape_below(tape, 4)), &no_form, tape);
+        break;
+    case 1: /* of the first workers oftenest */
+        word = tape_byte(tape);
+        put(&counts->load[word < 128 ? word % 4 : tape_below(tape, UF_WORKERS_MAX)], &count_form,
+            tape);
+        break;
+    default:
+        word = tape_below(tape, 6); /* three counts, limit and target, two that only grow */
+        put(word_at(&counts->type[tape_below(tape, agents->types_max + 1)], word),
+            word < 3 ? &count_form : &no_form, tape);
     }
 }

@@ -57,6 +57,31 @@ elseif(NAME STREQUAL "hint_at_an_agent_believed")
 elseif(NAME STREQUAL "type_of_a_record_believed")
     put([=[if (to == UF_AGENT_WARM && type_of(word) >= agents->types_max) {]=] [=[if (false) {]=])
 
+elseif(NAME STREQUAL "type_of_an_ended_agent_believed")
+    put([=[if (uf_agent_look(agents, id, &info) != UF_OK || info.type >= agents->types_max) {]=]
+        [=[if (uf_agent_look(agents, id, &info) != UF_OK) {]=])
+
+elseif(NAME STREQUAL "number_of_workers_believed")
+    put([=[    workers = workers < UF_WORKERS_MAX ? workers : UF_WORKERS_MAX;
+]=] "")
+
+elseif(NAME STREQUAL "worker_of_a_record_believed")
+    put([=[    if (index >= queues->count || lane >= UF_LANES) {
+        return UF_INVALID;
+    }
+    struct uf_ring ring = gated_ring(]=] [=[    if (lane >= UF_LANES) {
+        return UF_INVALID;
+    }
+    struct uf_ring ring = gated_ring(]=])
+
+elseif(NAME STREQUAL "id_of_no_record_believed")
+    put([=[    uint32_t slot = uf_agent_slot(id);
+    if (slot >= agents->count) {
+        return UF_STALE;
+    }
+]=] [=[    uint32_t slot = uf_agent_slot(id);
+]=])
+
 else()
     message(FATAL_ERROR "no fault is called ${NAME}")
 endif()

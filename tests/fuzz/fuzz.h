@@ -13,6 +13,8 @@
 #ifndef UF_TESTS_FUZZ_H
 #define UF_TESTS_FUZZ_H
 
+#include "uf_census.h"
+#include "uf_deliver.h"
 #include "uf_system.h"
 
 #include <stdio.h>
@@ -72,6 +74,7 @@ struct guest {
     struct uf_receiver receiver;
     uint32_t held[GUEST_HOLDS]; /* messages taken and kept */
     uint32_t holds;
+    struct uf_places places; /* of agents, taken and not settled */
     bool past;
     bool no_metrics; /* their area is poisoned, for whatever else gets there */
 };
@@ -81,6 +84,8 @@ void call_queues(struct guest *guest, struct tape *tape);
 void call_pool(struct guest *guest, struct tape *tape);
 void call_table(struct guest *guest, struct tape *tape);
 void call_agents(struct guest *guest, struct tape *tape);
+void call_census(struct guest *guest, struct tape *tape);
+void call_deliver(struct guest *guest, struct tape *tape);
 void call_others(struct guest *guest, struct tape *tape); /* recovery, owners, metrics */
 /* Only what a read-only attachment may. */
 void call_reads(struct guest *guest, struct tape *tape);
@@ -101,6 +106,7 @@ void damage_owners(struct guest *guest, struct tape *tape);
 void damage_messages(struct guest *guest, struct tape *tape);
 void damage_values(struct guest *guest, struct tape *tape);
 void damage_agents(struct guest *guest, struct tape *tape);
+void damage_counts(struct guest *guest, struct tape *tape);
 
 /* Commands of a tape, for seeds: the first byte of each. */
 enum stage_command { STAGE_DAMAGE = 0, STAGE_DAMAGE_LATER = 3, STAGE_CALL = 4, STAGE_COMMANDS = 8 };

@@ -134,7 +134,7 @@ static void make(struct tape *tape, uint32_t flags)
 static void use(struct guest *guest, struct tape *tape, bool read_only)
 {
     for (uint32_t calls = 0; calls < CALLS_MAX && tape->left > 0; calls++) {
-        switch (read_only ? 8 : tape_below(tape, 7)) {
+        switch (read_only ? 9 : tape_below(tape, 9)) {
         case 0:
         case 1:
             call_queues(guest, tape);
@@ -151,6 +151,12 @@ static void use(struct guest *guest, struct tape *tape, bool read_only)
             break;
         case 6:
             call_others(guest, tape);
+            break;
+        case 7:
+            call_census(guest, tape);
+            break;
+        case 8:
+            call_deliver(guest, tape);
             break;
         default:
             call_reads(guest, tape);
@@ -208,7 +214,7 @@ static size_t seed_with(uint8_t *seed, uint8_t flags, uint32_t area, uint32_t of
     seed[size++] = (uint8_t)(count - 1);
     memcpy(seed + size, bytes, count);
     size += count;
-    for (uint8_t call = 0; call < 21; call++) { /* three rounds of the calls */
+    for (uint8_t call = 0; call < 27; call++) { /* three rounds of the calls */
         const uint8_t one[] = {call, (uint8_t)(call * 5), 1, 2, 0, 1, 0};
         memcpy(seed + size, one, sizeof one);
         size += sizeof one;

@@ -107,14 +107,40 @@ static void populate(struct uf_system *system)
     for (uint32_t i = 0; i < 6; i++) {
         needs(uf_agents_type(&system->agents, i % 2 == 0 ? "inbox" : "other", true, &type) ==
                       UF_OK &&
-                  uf_agent_new(&system->agents, type, 0, 1, UF_AGENT_BUILDING, 9, 0, 1, &id) ==
+                  uf_census_new(&system->agents, type, 0, 1, UF_AGENT_BUILDING, 9, 0, 1, &id) ==
                       UF_OK &&
-                  uf_agent_move(&system->agents, id, UF_AGENT_BUILDING, UF_AGENT_WARM) == UF_OK,
+                  uf_census_move(&system->agents, id, UF_AGENT_BUILDING, UF_AGENT_WARM) == UF_OK,
               "a stage without agents");
     }
     needs(uf_agent_new(&system->agents, type, 0, 1, UF_AGENT_STARTING, 9, 0, 1, &id) == UF_OK &&
               uf_agent_move(&system->agents, id, UF_AGENT_STARTING, UF_AGENT_ACTIVE) == UF_OK,
           "a stage without an active agent");
+}
+
+/* An agent of `type` in the second worker's hands, counted as the spawner counts it. */
+static uint64_t spawn_one(struct uf_system *system, uint32_t type)
+{
+    uint64_t id;
+    struct uf_places places;
+    needs(uf_census_admit(&system->agents, type, 1, &places) == UF_OK &&
+              uf_census_new(&system->agents, type, 1, 1, UF_AGENT_STARTING, 9, 0, 1, &id) ==
+                  UF_OK &&
+              uf_census_settle(&system->agents, &places, 1) == UF_OK &&
+              uf_census_move(&system->agents, id, UF_AGENT_STARTING, UF_AGENT_ACTIVE) == UF_OK,
+          "a stage without agents that are counted");
+    return id;
+}
+
+/* Limits, and of three agents one that is on its way to another worker. */
+static void count_some(struct uf_system *system)
+{
+    needs(uf_census_limit(&system->agents, 0, 4) == UF_OK &&
+              uf_census_limit(&system->agents, sizes.types, 6) == UF_OK,
+          "a stage without limits");
+    spawn_one(system, 0);
+    spawn_one(system, 1);
+    uint64_t id = spawn_one(system, 0);
+    needs(uf_census_leave(&system->agents, id, 1, 0) == UF_OK, "a stage where none moves");
 }
 
 /* A process that died with a bit of everything in its hands. */
@@ -169,6 +195,7 @@ void stage_make(struct guest *guest)
     store_some(&guest->system, 16);
     populate(&guest->system);
     leave_a_dead_one();
+    count_some(&guest->system);
 }
 
 /* --- one input ----------------------------------------------------------------------------------- */
