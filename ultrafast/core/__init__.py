@@ -10,10 +10,10 @@ messages; `_loan` writing a payload in place, `_share` one payload for many; `_t
 table, `_changes` what changed in it, `_store` its shortest calls, `_entries` what they share;
 `_agents` agent records, `_bodies` payloads of bodies, `_sender` sending to agents, `_delivery`
 handing them what comes, `_departure` what a move waits for, `_requests` who waits for which answer,
-`_asking` requests from the call to the answer, `_steps` what both are awaited by, `_walkers` first
-steps of handlers that may wait; `_metrics` counters and histograms; `_status` statuses and their
-exceptions; `sizes` what a region is made of; `answers` the named tuples that the doors answer with;
-`advice` what to do when the operating system refuses.
+`_awaited` how a task waits for one, `_asking` requests from the call to the answer, `_steps` what
+both are awaited by, `_walkers` first steps of handlers that may wait; `_metrics` counters and
+histograms; `_status` statuses and their exceptions; `sizes` what a region is made of; `answers` the
+named tuples that the doors answer with; `advice` what to do when the operating system refuses.
 """
 
 from __future__ import annotations

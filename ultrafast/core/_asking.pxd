@@ -12,7 +12,7 @@ cdef class Asker:
     cdef Receiver _receiver            # of this process's inbox
     cdef Handover _handover
     cdef Requests _requests
-    cdef object _make_future           # None until the loop runs
+    cdef object _loop                  # None until it runs
     cdef object _context               # in which messages are handed out, as in the loop's own turns
     cdef object _empty                 # empties the inbox, and sleeps
     cdef object _next_turn             # has something called then

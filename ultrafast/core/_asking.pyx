@@ -13,6 +13,7 @@ from cpython.contextvars cimport PyContext_Enter, PyContext_Exit
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from ultrafast.core cimport _c
+from ultrafast.core._awaited cimport Awaited
 from ultrafast.core._delivery cimport Handover, monotonic_ns
 from ultrafast.core._message cimport HELD, Message
 from ultrafast.core._receiver cimport Receiver
@@ -55,10 +56,8 @@ cdef class Asker:
         self._answers, self._latency = answers, latency
 
     def run_on(self, loop, context):
-        """Say which loop's futures to wait for, and the context to hand messages out in."""
-        self._make_future, self._next_turn, self._context = (
-            loop.create_future, loop.call_soon, context
-        )
+        """Say which loop who asks waits in, and the context to hand messages out in."""
+        self._loop, self._next_turn, self._context = loop, loop.call_soon, context
 
     def wait_by(self, wait, again):
         """Say how to wait.
@@ -139,7 +138,7 @@ cdef class Asker:
         cdef bint here = False
         cdef _c.uf_message *head
         begun_ns[0] = now
-        if self._make_future is None:
+        if self._loop is None:
             raise RuntimeError("requests are made once the endpoint has been started")
         payload = by._bodies._payload(body, &codec)
         can_write(by.queues.region)
@@ -183,7 +182,10 @@ cdef class Asker:
             if asked.message is not None:
                 return asked
             self._requests._settle()
-        asked.future = self._make_future()
+        # Who asks somebody in another process goes on as soon as a message from there is handed out.
+        # Asked here, who is asked was up the stack a moment ago: the loop is to turn between them, or
+        # two that ask each other would keep it from all others.
+        asked.future = Awaited(self._loop, worker != self._receiver.index)
         return asked
 
     def value(self, Message answer not None, uint64_t asked_ns):

@@ -380,8 +380,8 @@ cdef class Handover:
             elif self._requests is not None and (
                 message.kind == self._reply or message.kind == self._error
             ):
-                self._requests._answered(message)
-                self.stirred = True
+                if self._requests._answered(message):
+                    self.stirred = True
                 continue
             # Those of the plain kind are for one who is built now, or busy: that waits for nothing.
             self.stirred = self.stirred or message.kind != self._kind

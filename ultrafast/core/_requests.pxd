@@ -4,7 +4,7 @@ from ultrafast.core._message cimport Message
 
 cdef class Asked:
     cdef uint64_t until_ns             # CLOCK_MONOTONIC
-    cdef object future                 # None until somebody has to wait
+    cdef object future                 # or an Awaited; None until somebody has to wait
     # The answer, where it came before there was a future: its message, or without one its value.
     cdef Message message
     cdef bint told                     # `value` is it
@@ -24,5 +24,5 @@ cdef class Requests:
     cdef int _settle(self) except -1
     cdef int _enter(self, uint64_t number, Asked asked) except -1
     cdef int _forget(self, uint64_t number) except -1
-    cdef int _answered(self, Message message) except -1
+    cdef bint _answered(self, Message message) except *
     cdef _forget_cancelled(self)

@@ -8,6 +8,7 @@ of them has come. Sends nothing, and reads no clock.
 cimport cython
 from libc.stdint cimport UINT64_MAX, uint64_t
 
+from ultrafast.core._awaited cimport Awaited
 from ultrafast.core._message cimport Message
 
 cdef enum:
@@ -101,23 +102,28 @@ cdef class Requests:
         """Hand an answer to its asker. One whose asker gave up is released."""
         self._answered(message)
 
-    cdef int _answered(self, Message message) except -1:
+    cdef bint _answered(self, Message message) except *:
+        """True: whose answer it is goes on when the loop turns, and not before."""
         if self._here is not None and self._here_number == message.correlation:
             self._here.message = message
             self._here = None
-            return 0
+            return False
         found = self._asked.pop(message.correlation, None)
         if found is None:
             # Its asker gave up, or is a process that lived here before.
             message.release()
-            return 0
-        if (<Asked>found).future is None:
+            return False
+        future = (<Asked>found).future
+        if future is None:
             (<Asked>found).message = message
-        elif (<Asked>found).future.done():
+            return True
+        if future.done():
             message.release()
-        else:
-            (<Asked>found).future.set_result(message)
-        return 0
+            return False
+        if type(future) is Awaited:
+            return (<Awaited>future)._come(message)
+        future.set_result(message)
+        return True
 
     def sweep(self, uint64_t now_ns):
         """End the requests whose time is over. Cost: a look at each that waits.

@@ -1,3 +1,5 @@
+cdef object swapped(object loop, object task)
+
 cdef class Walker:
     cdef readonly object task          # that what it has runs in; set by whoever made it
     cdef readonly object parked        # a Future that wakes the task; None before its first parking
