@@ -89,6 +89,8 @@ def test_a_handler_that_waits_is_cancelled_and_its_message_a_dead_letter(what: s
         asked = asyncio.ensure_future(m.request(None, agent, what, timeout_s=60))
         await until_begun(m, what)
         await m.send_message(None, agent, "next")
+        while m._endpoint.agents.look(agent).depth < 1:  # until it waits in the agent's mailbox:
+            await asyncio.sleep(0.005)  # on its way there, it would find the agent gone
         assert await m.terminate_agent(agent, drain=False)
         with pytest.raises(errors.AgentGone):
             await asked
