@@ -120,7 +120,7 @@ async def kill(m: uf.UltraFastAgentManager, worker: int) -> None:
 async def lives_on_elsewhere(m: uf.UltraFastAgentManager) -> None:
     agent = await m.spawn_agent("nomad", name="wanderer", groups=["nomads"])
     for number in range(3):
-        before = await m.request(None, agent, number)
+        before = await m.request(None, agent, number, timeout_s=60.0)
     home, moved = worker_of(m, agent), m.metrics_counter(Counter.MOVED)
     told = asyncio.ensure_future(m.events.wait_for("agent.moved", 30))
     await asyncio.sleep(0)
@@ -128,7 +128,7 @@ async def lives_on_elsewhere(m: uf.UltraFastAgentManager) -> None:
     assert (await told).payload == {"agent": agent, "left": home, "worker": 1 - home}
     assert m.metrics_counter(Counter.MOVED) == moved + 1
     assert await m.publish("news.today", "moved")
-    after = await m.request(None, m.lookup("wanderer"), 3)
+    after = await m.request(None, m.lookup("wanderer"), 3, timeout_s=60.0)
     assert after["heard"] == [0, 1, 2, 3] and after["starts"] == 2
     assert after["pid"] != before["pid"]
     assert m.members("nomads") == [agent]
@@ -141,13 +141,13 @@ async def lives_on_elsewhere(m: uf.UltraFastAgentManager) -> None:
     while worker_of(m, other) != home:
         other = await m.spawn_agent("settled")
     assert await m.move_agent(agent, affinity=other)
-    assert (await m.request(None, agent, None))["pid"] == before["pid"]
+    assert (await m.request(None, agent, None, timeout_s=60.0))["pid"] == before["pid"]
     assert await m.terminate_agent(agent) and m.lookup("wanderer") is None
 
 
 async def until_true(m: uf.UltraFastAgentManager, agent: int, what: Callable[[Any], bool]) -> None:
     async with asyncio.timeout(30):
-        while not what(await m.request(None, agent, None)):
+        while not what(await m.request(None, agent, None, timeout_s=60.0)):
             await asyncio.sleep(0.01)
 
 
@@ -176,7 +176,7 @@ async def what_cannot_move_is_said(m: uf.UltraFastAgentManager) -> None:
 def test_where_the_manager_hosts_there_is_nowhere_to_go() -> None:
     async def body(m: uf.UltraFastAgentManager) -> None:
         agent = await m.spawn_agent("nomad")
-        await m.request(None, agent, None)
+        await m.request(None, agent, None, timeout_s=60.0)
         assert not await m.move_agent(agent)
 
     run(body, workers=0)
@@ -204,7 +204,7 @@ def test_one_that_arrives_between_two_looks_at_it_gets_what_found_nobody(
         monkeypatch.setattr(host, "_restore", restore)
         for each in range(3):
             assert m.bus.send_nowait(None, agent, each)
-        assert (await m.request(None, agent, 3))["heard"] == [0, 1, 2, 3]
+        assert (await m.request(None, agent, 3, timeout_s=60.0))["heard"] == [0, 1, 2, 3]
         assert looked == [None] and m.dead_letters() == []
         assert await m.terminate_agent(agent)
 
@@ -226,8 +226,10 @@ async def arrives_though_one_dies(m: uf.UltraFastAgentManager, dead: str) -> Non
     between the two."""
     agents, moved = m._endpoint.agents, m.metrics_counter(Counter.MOVED)
     agent = await m.spawn_agent("fragile")
-    await m.request(None, agent, "first")
-    await m.request(None, agent, None)  # answered: the first one's block is given back, too
+    await m.request(None, agent, "first", timeout_s=60.0)
+    await m.request(
+        None, agent, None, timeout_s=60.0
+    )  # answered: the first one's block is given back, too
     home = worker_of(m, agent)
     assert agents.leave(agent, *map(m._spawner.host, (home, 1 - home))) == OK
     for number in range(20):
@@ -250,21 +252,21 @@ async def arrives_though_one_dies(m: uf.UltraFastAgentManager, dead: str) -> Non
 async def an_untold_arrival_is_found(m: uf.UltraFastAgentManager) -> None:
     agents = m._endpoint.agents
     agent = await m.spawn_agent("fragile")
-    await m.request(None, agent, "first")
-    before = await m.request(None, agent, None)
+    await m.request(None, agent, "first", timeout_s=60.0)
+    before = await m.request(None, agent, None, timeout_s=60.0)
     home = worker_of(m, agent)
     os.kill(before["pid"], signal.SIGSTOP)
     assert agents.leave(agent, *map(m._spawner.host, (home, 1 - home))) == OK
     assert agents.move(agent, MOVING, ARRIVING) == OK
     await kill(m, home)
     await until(lambda: state_of(m, agent) == ACTIVE)  # nobody sent it anything
-    after = await m.request(None, agent, None)
+    after = await m.request(None, agent, None, timeout_s=60.0)
     assert after["heard"] == ["first"] and after["starts"] == 2
 
 
 async def strays_are_sent_on_in_order(m: uf.UltraFastAgentManager) -> None:
     agent = await m.spawn_agent("nomad")
-    await m.request(None, agent, None)
+    await m.request(None, agent, None, timeout_s=60.0)
     home = worker_of(m, agent)
     assert await m.move_agent(agent)
     for number in range(100):
@@ -272,7 +274,7 @@ async def strays_are_sent_on_in_order(m: uf.UltraFastAgentManager) -> None:
         assert m._endpoint.post(m._spawner.host(home), 2, b"%d" % number, *head)
     async with asyncio.timeout(30):
         while True:
-            heard = (await m.request(None, agent, None)).get("heard", [])
+            heard = (await m.request(None, agent, None, timeout_s=60.0)).get("heard", [])
             if len(heard) == 100:
                 break
             await asyncio.sleep(0.01)
@@ -287,7 +289,7 @@ async def strays_are_sent_on_in_order(m: uf.UltraFastAgentManager) -> None:
 async def one_that_ends_leaves_dead_letters(m: uf.UltraFastAgentManager) -> None:
     agents = m._endpoint.agents
     agent = await m.spawn_agent("fragile")
-    await m.request(None, agent, None)
+    await m.request(None, agent, None, timeout_s=60.0)
     home = worker_of(m, agent)
     assert agents.leave(agent, *map(m._spawner.host, (home, 1 - home))) == OK
     for number in range(5):
