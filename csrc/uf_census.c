@@ -247,6 +247,28 @@ int uf_census_claim(struct uf_agents *agents, uint32_t type, uint32_t priority, 
     return status;
 }
 
+int uf_census_spawn(struct uf_agents *agents, uint32_t type, uint32_t priority, uint64_t parent,
+                    uint64_t now_ns, struct uf_places *places, uint64_t *id, uint32_t *worker)
+{
+    int status = uf_census_admit(agents, type, 1, places);
+    if (status != UF_OK) {
+        return status == UF_BUSY ? UF_FULL : status;
+    }
+    status = uf_census_claim(agents, type, priority, parent, now_ns, id, worker);
+    if (status == UF_EMPTY || status == UF_BUSY) {
+        return UF_EMPTY;
+    }
+    if (status != UF_OK) {
+        uf_census_settle(agents, places, 0);
+        return status;
+    }
+    if (uf_census_settle(agents, places, 1) != UF_OK) {
+        uf_census_drop(agents, *id);
+        return UF_BUSY;
+    }
+    return UF_OK;
+}
+
 int uf_census_dismiss(struct uf_agents *agents, uint32_t type)
 {
     uint64_t id;

@@ -5,6 +5,7 @@
  *            records of a worker. Reading a count is one load, however many records there are.
  * PICTURE    admit: places of the type, then of all -> claim or new: STARTING -> settle -> ...
  *            ... -> end: the record's move out of a life, and its place is free
+ *            spawn: the first three for one agent, when a warm one is there
  * OWNERSHIP  A record that is alive has a place, from settle to end. Who admits claims, settles or
  *            withdraws. An agent that was refused by settle has none: it is dropped, and does not end.
  * THREADS    Any; one thread at a time for each `struct uf_agents`.
@@ -13,7 +14,7 @@
  * DEATH      uf_counts.h: C1, C2. Between a move to STOPPED and its announcement (C8): recovery says so.
  * ORDER      C9 stops release -> C10 stops acquire   the record is STOPPED, ARRIVING
  * ERRORS     Those of uf_agents.h. admit: FULL: no place of the type is free; NO_AGENT_SLOT: none in all.
- *            settle: FULL, as there. mend: BUSY: a count changed while the records were counted.
+ *            settle: FULL, as there. spawn: EMPTY: a place and no warm agent; BUSY: begin anew. mend: BUSY: a count changed while the records were counted.
  * PROOF      P1: `explore_census`, and `test_census`, a death at each step;
  *            `steps_finds_place_lost_where_all_are_taken`, `steps_finds_stopped_and_not_said`. P2: holds
  *            no message. P5: holds no value. P8: `fuzz_census`, `fuzz_finds_number_of_workers_believed`, as uf_counts.h.
@@ -45,6 +46,11 @@ UF_API int uf_census_admit(struct uf_agents *agents, uint32_t type, uint32_t wan
 /* `used` of the places have their records; the others are free again. */
 UF_API int uf_census_settle(struct uf_agents *agents, const struct uf_places *places,
                             uint32_t used);
+/* A warm agent of the type has a place and is STARTING. EMPTY: there is none, and `places` are to be
+ * settled. BUSY: it lost its place and is dropped; there may be another. */
+UF_API int uf_census_spawn(struct uf_agents *agents, uint32_t type, uint32_t priority,
+                           uint64_t parent, uint64_t now_ns, struct uf_places *places, uint64_t *id,
+                           uint32_t *worker);
 /* As uf_agent_new, uf_agent_claim, uf_agent_move. */
 UF_API int uf_census_new(struct uf_agents *agents, uint32_t type, uint32_t worker,
                          uint32_t priority, uint32_t state, uint32_t limit, uint64_t parent,

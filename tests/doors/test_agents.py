@@ -26,8 +26,9 @@ from ultrafast.core._agents import (
     STOPPED,
     TAKING,
     WARM,
+    Places,
 )
-from ultrafast.core._status import BUSY, FULL, OK, STALE
+from ultrafast.core._status import BUSY, FULL, NO_AGENT_SLOT, OK, STALE
 
 
 @pytest.fixture
@@ -115,6 +116,19 @@ class AgentMachine(RuleBasedStateMachine):
         info = self.agents.look(id)
         assert info is not None and (info.priority, info.parent) == (3, 5)
 
+    @rule(type=st.integers(0, 1))
+    def spawn(self, type: int) -> None:
+        warm = {id for id, each in self.model.items() if each[0] == type and each[2] == WARM}
+        found = self.agents.spawn(self.types[type], 3, 5, now_ns())
+        if isinstance(found, Places):
+            assert not warm and len(found) == 1
+            assert self.agents.settle(found, 0)
+            return
+        assert isinstance(found, tuple)
+        id, worker = found
+        assert id in warm and worker == self.model[id][1]
+        self.model[id] = (type, worker, STARTING)
+
     @invariant()
     def records_agree(self) -> None:
         if not hasattr(self, "agents"):
@@ -133,6 +147,10 @@ class AgentMachine(RuleBasedStateMachine):
                 worker,
                 state,
             )
+            assert self.agents.starting(id, worker) == (
+                self.types[type] if state == STARTING else -1
+            )
+            assert self.agents.starting(id, worker + 1) == -1
             moves = state in (MOVING, ARRIVING)
             assert info.left == (self.left[id] if moves else worker)
             routed = state in TAKING or state == DRAINING
@@ -143,6 +161,9 @@ class AgentMachine(RuleBasedStateMachine):
             for state in range(1, 10):
                 wanted = sum(each[0] == type and each[2] == state for each in self.model.values())
                 assert tally[number, state] == wanted
+        for state in (WARM, STARTING, ACTIVE):
+            ids = [id for id, each in self.model.items() if each[2] == state]
+            assert list(self.agents.still([*self.model, *self.gone], state)) == ids
         assert self.agents.count() == len(self.model)
 
     def teardown(self) -> None:
@@ -242,6 +263,31 @@ def test_warm_agents_are_claimed_once_and_by_type(agents: Agents) -> None:
     assert agents.claim(coder, 0, 0, 1) is None
     with pytest.raises(errors.InvalidArgument, match="type 99"):
         agents.claim(99, 0, 0, 1)
+
+
+def test_a_spawn_has_a_place_whether_there_is_a_warm_agent_or_none(agents: Agents) -> None:
+    coder = agents.type("coder")
+    agents.set_limit(coder, 2)
+    id = agents.new(coder, 1, 0, BUILDING, 5, 0, 1)
+    assert agents.move(id, BUILDING, WARM) == OK
+    assert agents.spawn(coder, 2, 7, 9) == (id, 1)
+    info = agents.look(id)
+    assert info is not None
+    assert (info.state, info.priority, info.parent, info.spawned_ns) == (STARTING, 2, 7, 9)
+    assert (agents.census(coder).alive, agents.census(coder).warm) == (1, 0)
+    assert isinstance(places := agents.spawn(coder, 2, 7, 9), Places)
+    assert agents.census(coder).alive == 2
+    assert agents.spawn(coder, 2, 7, 9) == FULL
+    assert agents.settle(places, 0) and agents.census(coder).alive == 1
+    agents.set_limit(None, 1)
+    assert agents.spawn(coder, 2, 7, 9) == NO_AGENT_SLOT
+    assert agents.census(coder).alive == 1
+    with pytest.raises(errors.InvalidArgument, match="type 99"):
+        agents.spawn(99, 0, 0, 1)
+    with pytest.raises(errors.InvalidArgument, match="priority 9"):
+        agents.set_limit(None, 0)
+        agents.spawn(coder, 9, 0, 1)
+    assert agents.census(coder).alive == 1
 
 
 def test_every_record_used(agents: Agents) -> None:

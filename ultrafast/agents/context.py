@@ -235,7 +235,7 @@ class Context(Outlet):
 
     Parameters
     ----------
-    system, host, agent_id
+    sender, agent, ttl_ms_of, system, host
         Given by the host of the agent.
 
     Attributes
@@ -253,13 +253,11 @@ class Context(Outlet):
         Send (receiver, body) pairs; see `UltraFastCommunicationBus.send_many_nowait`.
     """
 
-    __slots__ = ("_agent_id", "_host", "system")
+    __slots__ = ()
 
-    def __init__(self, system: SystemContext, host: AgentHost, agent_id: int) -> None:
-        super().__init__(host.sender, agent_id, ttl_ms_of)
-        self.system = system
-        self._host = host
-        self._agent_id = agent_id
+    system: SystemContext
+    _host: AgentHost
+    _agent_id: int
 
     @property
     def memory_store(self) -> UltraFastMemoryStore:

@@ -61,7 +61,7 @@ cdef object info_of(const _c.uf_agent_info *info):
 
 @cython.final
 cdef class Places:
-    """Places taken by `Agents.admit`, until they are settled."""
+    """Places taken by `Agents.admit` or `Agents.spawn`, until they are settled."""
 
     cdef _c.uf_places _places
 
@@ -252,6 +252,16 @@ cdef class Agents:
             return None
         return info_of(&info)
 
+    def starting(self, uint64_t id, uint32_t worker):
+        """The type of an agent that a worker is to start; -1 when it is not."""
+        cdef _c.uf_agent_info info
+        can_read(self.region)
+        if _c.uf_agent_look(self._agents, id, &info) != _c.UF_OK:
+            return -1
+        if info.state != _c.UF_AGENT_STARTING or info.worker != worker:
+            return -1
+        return info.type
+
     def at(self, uint32_t slot):
         """The `AgentInfo` of a record, whoever has it now."""
         cdef _c.uf_agent_info info
@@ -380,6 +390,30 @@ cdef class Agents:
         if status != _c.UF_FULL and status != _c.UF_NO_AGENT_SLOT and status != _c.UF_BUSY:
             check(status, f"{wanted} places of type {type}")
         return _c.UF_FULL if status == _c.UF_BUSY else status
+
+    def spawn(self, uint32_t type, uint32_t priority, uint64_t parent, uint64_t now_ns):
+        """Have a warm agent of a type live: `admit`, `claim` and `settle` in one.
+
+        Returns
+        -------
+        (int, int), Places or int
+            Its id and its worker. Places: for one agent, there is no warm one. `FULL`,
+            `NO_AGENT_SLOT`: as `admit`; `BUSY`: its place was lost, and there may be another.
+        """
+        cdef Places places = Places.__new__(Places)
+        cdef uint64_t id
+        cdef uint32_t worker
+        can_write(self.region)
+        cdef int status = _c.uf_census_spawn(
+            self._agents, type, priority, parent, now_ns, &places._places, &id, &worker
+        )
+        if status == _c.UF_OK:
+            return id, worker
+        if status == _c.UF_EMPTY:
+            return places
+        if status != _c.UF_FULL and status != _c.UF_NO_AGENT_SLOT and status != _c.UF_BUSY:
+            check(status, f"an agent of type {type} at priority {priority}")
+        return status
 
     def settle(self, Places places not None, uint32_t used):
         """The agents in `used` of the places are STARTING, the other places free. False: they have

@@ -319,6 +319,8 @@ cdef extern from "uf.h" nogil:
     int uf_census_aim(uf_agents *agents, uint32_t type, uint32_t target)
     int uf_census_admit(uf_agents *agents, uint32_t type, uint32_t wanted, uf_places *places)
     int uf_census_settle(uf_agents *agents, const uf_places *places, uint32_t used)
+    int uf_census_spawn(uf_agents *agents, uint32_t type, uint32_t priority, uint64_t parent,
+                        uint64_t now_ns, uf_places *places, uint64_t *id, uint32_t *worker)
     void uf_census_drop(uf_agents *agents, uint64_t id)
     int uf_census_new(uf_agents *agents, uint32_t type, uint32_t worker, uint32_t priority,
                       uint32_t state, uint32_t limit, uint64_t parent, uint64_t now_ns,

@@ -45,7 +45,10 @@ cdef class Sender:
 cdef class Outlet:
     cdef Sender _sender
     cdef uint64_t _agent
+    cdef readonly object _agent_id     # the same
     cdef object _ttl_ms_of
+    cdef readonly object system        # its maker's, as the next
+    cdef readonly object _host
 
     cdef Sender _sound(self)
 

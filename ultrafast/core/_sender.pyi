@@ -42,8 +42,16 @@ class Sender:
     ) -> list[bool]: ...
 
 class Outlet:
+    system: Any
+    _host: Any
+    _agent_id: int
     def __init__(
-        self, sender: Sender, agent: int, ttl_ms_of: Callable[[float | None], int]
+        self,
+        sender: Sender,
+        agent: int,
+        ttl_ms_of: Callable[[float | None], int],
+        system: Any = None,
+        host: Any = None,
     ) -> None: ...
     def send(
         self,

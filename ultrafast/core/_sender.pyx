@@ -336,10 +336,14 @@ cdef class Outlet:
         Its id.
     ttl_ms_of : callable
         What travels beside a message for its `ttl_s`.
+    system, host : object, optional
+        What a subclass stands on; kept here, as every agent has one.
     """
 
-    def __init__(self, Sender sender not None, uint64_t agent, ttl_ms_of):
+    def __init__(self, Sender sender not None, agent, ttl_ms_of, system=None, host=None):
         self._sender, self._agent, self._ttl_ms_of = sender, agent, ttl_ms_of
+        self._agent_id = agent
+        self.system, self._host = system, host
 
     cdef Sender _sound(self):
         if self._sender is None:

@@ -31,7 +31,7 @@ from ultrafast.agents.hosting.walking import WALKERS, WALKERS_MOST, rest_of
 from ultrafast.agents.registry import AgentType
 from ultrafast.bus import tracing
 from ultrafast.bus.endpoint import Endpoint
-from ultrafast.bus.wire import Kind, Reason, is_overdue, origin_of
+from ultrafast.bus.wire import Kind, Reason, is_overdue, origin_of, ttl_ms_of
 from ultrafast.core import Message, now_ns
 from ultrafast.core._walkers import Walker, Walkers
 from ultrafast.errors import DecodeError, TaskCalledOff, UltrafastError
@@ -126,7 +126,7 @@ class AgentHost(Moving):
         return len(self._hosted)
 
     def _context(self, agent_id: int) -> Context:
-        return Context(self._system, self, agent_id)
+        return Context(self.sender, agent_id, ttl_ms_of, self._system, self)
 
     # --- a message arrives
 

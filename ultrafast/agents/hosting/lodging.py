@@ -137,17 +137,23 @@ class Lodging(Endings):
 
     def _seated(self, agent_id: int) -> Hosted | None:
         """The agent with an id, where it lives here; built now, if need be."""
-        return self._hosted.get(agent_id) or self._restore(agent_id)
+        hosted = self._hosted.get(agent_id)
+        if hosted is None:
+            number = self._agents.starting(agent_id, self._endpoint.index)
+            hosted = self._start(agent_id, number) if number >= 0 else self._restore(agent_id)
+        return hosted
 
     def start_all(self, ids: Iterable[int], repeated: bool = False) -> None:
         """Host those of the agents whose records are STARTING; repeated: a death came between."""
-        hosted, look = self._hosted, self._agents.look
+        hosted, starting, here = self._hosted, self._agents.starting, self._endpoint.index
         for agent_id in ids:
             if agent_id not in hosted:
-                info = look(agent_id)
-                if info is not None and info.state == STARTING:
-                    self._start(agent_id, info.type, repeated)
-                elif info is not None and info.state == ARRIVING:
+                number = starting(agent_id, here)
+                if number >= 0:
+                    self._start(agent_id, number, repeated)
+                    continue
+                info = self._agents.look(agent_id)
+                if info is not None and info.state == ARRIVING:
                     self._restore(agent_id)
 
     def _start(self, agent_id: int, number: int, repeated: bool = False) -> Hosted | None:

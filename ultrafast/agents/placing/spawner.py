@@ -20,7 +20,7 @@ from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.wire import CONTROL_LANE, LANES, Kind, Operation, lane_of
 from ultrafast.core import now_ns
 from ultrafast.core._agents import ACTIVE, DRAINING, STARTING, STATES, STOPPED, TAKING, Places
-from ultrafast.core._status import FULL, OK, STALE
+from ultrafast.core._status import BUSY, FULL, OK, STALE
 from ultrafast.errors import (
     AgentGone,
     AgentTypeFull,
@@ -146,7 +146,7 @@ class Spawner:
         # that comes to an agent before that starts it as well; then there is no need to tell.
         self._begun.append((worker, name, agent_id))
         if len(self._begun) == 1:
-            asyncio.get_running_loop().call_soon(self._outside, self._tell)
+            asyncio.get_running_loop().call_soon(self._tell_now, context=self._context)
         elif len(self._begun) >= _CHUNK:
             self._outside(self._tell)
         if worker in self._refused:
@@ -247,6 +247,13 @@ class Spawner:
         for name, spawned in by_name.items():
             self.say("agent.spawned", {"type": name, "agents": spawned})
 
+    def _tell_now(self) -> None:
+        self._telling = True
+        try:
+            self._tell()
+        finally:
+            self._telling = False
+
     def _outside(self, call: Callable[..., None], *arguments: Any) -> None:
         """Call in the context that is nobody's; what is started there may come here again."""
         if self._telling:
@@ -317,16 +324,23 @@ class Spawner:
         """An id in state STARTING, the queue of its host, and whether it was warm."""
         agents = self._agents
         for _ in range(_TRIES):
-            places = self._places(number, name, 1)
-            warm = agents.claim(number, lane, parent, started) if beside is None else None
+            if beside is None:
+                found = agents.spawn(number, lane, parent, started)
+                if isinstance(found, tuple):
+                    return found[0], found[1], True
+                if found == BUSY:
+                    continue
+            else:
+                found = agents.admit(number, 1)
+            places = self._granted(found, number, name, 1)
             try:
-                found = warm or self._new(number, name, lane, started, parent, beside)
+                new, worker = self._new(number, name, lane, started, parent, beside)
             except BaseException:
                 agents.settle(places, 0)
                 raise
             if agents.settle(places, 1):
-                return found[0], found[1], warm is not None
-            agents.drop(found[0])
+                return new, worker, False
+            agents.drop(new)
         raise self._full()
 
     def _new(
@@ -350,7 +364,7 @@ class Spawner:
         agents = self._agents
         now = now_ns()
         for _ in range(_TRIES):
-            places = self._places(number, name, n)
+            places = self._granted(agents.admit(number, n), number, name, n)
             found: dict[int, array[int]] = {}
             try:
                 if beside is None:
@@ -380,9 +394,8 @@ class Spawner:
                 agents.drop(agent_id)
         raise self._full()
 
-    def _places(self, number: int, name: str, wanted: int) -> Places:
+    def _granted(self, places: Places | int, number: int, name: str, wanted: int) -> Places:
         """Places for agents of a type, `wanted` or fewer, if there is any."""
-        places = self._agents.admit(number, wanted)
         if isinstance(places, Places):
             return places
         if places == FULL:
