@@ -454,14 +454,14 @@ def test_signals_are_heard_while_a_thread_waits(region: Region, path: Path) -> N
     import signal
     signal.signal(signal.SIGINT, signal.default_int_handler)
     sender, taker = Sender(region), Taker(region)
-    print("getting", flush=True)
     try:
+        print("getting", flush=True)
         taker.get()
     except KeyboardInterrupt:
         while sender.put_nowait(b"fill"):
             pass
-        print("putting", flush=True)
     try:
+        print("putting", flush=True)
         sender.put_blocking(b"more")
     except KeyboardInterrupt:
         print("ended", flush=True)
