@@ -123,6 +123,9 @@ def test_a_task_of_a_task_has_what_is_left_of_its_time() -> None:
         with pytest.raises(errors.TaskTimeout, match="had not done it within"):
             await long
         assert m.memory_store.get("t", "begun") == m.memory_store.get("t", "stopped") == 1
+        async with asyncio.timeout(60):  # its agent comes to it when the other's end is told
+            while not m.dead_letters():
+                await asyncio.sleep(0.01)
         assert [each.reason for each in m.dead_letters()] == ["expired"]
 
     run(body)

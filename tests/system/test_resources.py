@@ -112,6 +112,9 @@ def test_another_users_folder(tmp_path: Path) -> None:
 def test_a_start_without_descriptors(tmp_path: Path, workers: int) -> None:
     """Whatever it comes to lack one for, it is said by name, and nothing stays behind."""
     text = f"""
+    # A worker that takes long to start is killed when the start has failed, and that is said.
+    logging.getLogger("ultrafast.agents.processes.supervisor").setLevel(logging.ERROR)
+
     async def main():
         outcomes = set()
         for leave in range(0, 24):
