@@ -98,3 +98,35 @@ def test_answers_from_a_busy_worker_come_to_a_busy_one_each_to_its_own() -> None
             assert pid == here and chats > 100 and others > 100
 
     asyncio.run(main())
+
+
+class Turning(uf.Agent):
+    """Asks one far away, then one nearby: how often the loop did not turn for that."""
+
+    async def on_message(self, message: uf.IncomingMessage) -> int:
+        near, far = message.body
+        loop, at_once = asyncio.get_running_loop(), 0
+        for number in range(300):
+            turns: list[int] = []
+            assert await self.context.request(far, number) == number
+            loop.call_soon(turns.append, number)
+            assert await self.context.request(near, number) == number
+            at_once += not turns
+        return at_once
+
+
+def test_who_goes_on_with_an_answer_is_answered_nearby_in_the_same_turn() -> None:
+    async def main() -> None:
+        config = uf.Config(workers=2, max_concurrent_agents=50)
+        async with uf.UltraFastAgentManager(config) as m:
+            m.register("answering", Answering)
+            m.register("turning", Turning)
+            near = await m.spawn_agent("answering")
+            here = await m.request(None, near, "where")
+            far = near
+            while await m.request(None, far, "where") == here:
+                far = await m.spawn_agent("answering")
+            turning = await m.spawn_agent("turning", affinity=near)
+            assert await m.request(None, turning, (near, far), timeout_s=60.0) > 100
+
+    asyncio.run(main())

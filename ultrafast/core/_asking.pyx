@@ -182,10 +182,12 @@ cdef class Asker:
             if asked.message is not None:
                 return asked
             self._requests._settle()
-        # Who asks somebody in another process goes on as soon as a message from there is handed out.
-        # Asked here, who is asked was up the stack a moment ago: the loop is to turn between them, or
-        # two that ask each other would keep it from all others.
-        asked.future = Awaited(self._loop, worker != self._receiver.index)
+        # Who asks somebody in another process goes on as soon as a message from there is handed out;
+        # so does who asks here while messages are handed out, which ends with the turn. Otherwise the
+        # turn is over: the loop is to turn between the two, or they would keep it from all others.
+        asked.future = Awaited(
+            self._loop, worker != self._receiver.index or self._handover.running
+        )
         return asked
 
     def value(self, Message answer not None, uint64_t asked_ns):
