@@ -63,12 +63,12 @@ static inline struct uf_type *type_row(const struct uf_agents *agents, uint32_t 
 
 static inline struct uf_ring warm_ring(const struct uf_agents *agents, uint32_t type)
 {
-    struct uf_ring ring;
-    ring.shared =
-        (struct uf_ring_head *)(void *)(agents->rings + type * uf_ring_bytes(agents->warm_max));
-    ring.capacity = agents->warm_max;
-    ring.shift = uf_log2(agents->warm_max);
-    return ring;
+    return (struct uf_ring){
+        .shared =
+            (struct uf_ring_head *)(void *)(agents->rings + type * uf_ring_bytes(agents->warm_max)),
+        .capacity = agents->warm_max,
+        .shift = uf_log2(agents->warm_max),
+    }; /* no limit, no gate */
 }
 
 static inline uint32_t phase_of(uint64_t state)

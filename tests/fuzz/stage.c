@@ -120,7 +120,7 @@ static void populate(struct uf_system *system)
 /* An agent of `type` in the second worker's hands, counted as the spawner counts it. */
 static uint64_t spawn_one(struct uf_system *system, uint32_t type)
 {
-    uint64_t id;
+    uint64_t id = 0;
     struct uf_places places;
     needs(uf_census_admit(&system->agents, type, 1, &places) == UF_OK &&
               uf_census_new(&system->agents, type, 1, 1, UF_AGENT_STARTING, 9, 0, 1, &id) ==
