@@ -64,6 +64,30 @@ class Fragile(Nomad):
     state_saved = "message"
 
 
+class Mourned(Fragile):
+    """Leaves behind what it was told."""
+
+    def on_stop(self) -> None:
+        self.context.memory_store.set("fragile", "heard", self.state.get("heard", []))
+
+
+class Lingering(uf.Agent):
+    """Takes its time to end."""
+
+    def on_start(self) -> None:
+        store = self.context.memory_store
+        store.set("lingering", "starts", (store.get("lingering", "starts") or 0) + 1)
+
+    def on_message(self, message: uf.IncomingMessage) -> int:
+        return os.getpid()
+
+    async def on_stop(self) -> None:
+        store = self.context.memory_store
+        store.set("lingering", "says goodbye", True)
+        while store.get("lingering", "says goodbye"):
+            await asyncio.sleep(0.001)
+
+
 class Worn(uf.Agent):
     """At work for a millisecond for each message."""
 
@@ -82,6 +106,8 @@ def run(*bodies: Callable[[uf.UltraFastAgentManager], Awaitable[None]], **config
         patient = uf.Restart(intensity=100, backoff_s=0.001)
         manager.register("nomad", Nomad, movable=True, restart=patient)
         manager.register("fragile", Fragile, movable=True, restart=patient)
+        manager.register("mourned", Mourned, movable=True, restart=patient)
+        manager.register("lingering", Lingering, restart=patient)
         manager.register("settled", Settled)
         manager.register("worn", Worn, movable=True, mailbox_capacity=10_000)
         async with manager:
@@ -329,3 +355,107 @@ def test_an_overloaded_worker_gives_agents_to_one_that_has_nothing_to_do() -> No
         assert 1 <= m.metrics_counter(Counter.MOVED) < len(ids)
 
     run(body, queue_capacity=512)  # a backlog, but one that is soon worked off
+
+
+# --- ended amid a move
+
+
+async def begins_to_move(m: uf.UltraFastAgentManager, kind: str) -> tuple[int, int]:
+    """An agent whose record says that it moves, and nobody lets it go: until its worker, the
+    second number, is killed."""
+    agent = await m.spawn_agent(kind)
+    assert await m.request(None, agent, None)
+    home = worker_of(m, agent)
+    assert m._endpoint.agents.leave(agent, *map(m._spawner.host, (home, 1 - home))) == OK
+    return agent, home
+
+
+async def ends_at_once(m: uf.UltraFastAgentManager) -> None:
+    agent = await m.spawn_agent("nomad")
+    home = worker_of(m, agent)
+    work = asyncio.ensure_future(m.request(None, agent, "work", timeout_s=60.0))
+    await until(lambda: m.memory_store.get("nomad", "at work") is True)
+    assert m._endpoint.agents.leave(agent, *map(m._spawner.host, (home, 1 - home))) == OK
+    for number in range(5):
+        assert m.bus.send_nowait(None, agent, number)
+    assert await m.terminate_agent(agent, drain=False)
+    assert m._endpoint.agents.look(agent) is None
+    with pytest.raises(uf.errors.AgentGone, match="agent stopped"):
+        await work
+    await until(lambda: len(m.dead_letters(reason="agent_gone")) == 5)
+    assert len(m.dead_letters(reason="agent_stopped")) == 1
+    m.take_dead_letters()
+
+
+async def ends_at_once_though_one_dies(m: uf.UltraFastAgentManager, dead: str) -> None:
+    agent, home = await begins_to_move(m, "fragile")
+    pids = [each.pid for each in m.statistics().workers]
+    first = home if dead == "left" else 1 - home
+    for number in range(5):
+        assert m.bus.send_nowait(None, agent, number)
+    if dead == "there":
+        assert m._endpoint.agents.move(agent, MOVING, ARRIVING) == OK
+    os.kill(pids[first] or 0, signal.SIGSTOP)
+    ending = asyncio.ensure_future(m.terminate_agent(agent, drain=False, timeout_s=60.0))
+    await asyncio.sleep(0.05)
+    assert not ending.done()
+    await kill(m, first)
+    assert await ending
+    assert m._endpoint.agents.look(agent) is None
+    await until(lambda: len(m.take_dead_letters()) == 5 if dead == "left" else True)
+    m.take_dead_letters()
+
+
+async def handles_what_was_accepted_then_ends(m: uf.UltraFastAgentManager, dies: bool) -> None:
+    m.memory_store.delete("fragile", "heard")
+    agent, home = await begins_to_move(m, "mourned")
+    for number in range(20):
+        assert m.bus.send_nowait(None, agent, number)
+    ending = asyncio.ensure_future(m.terminate_agent(agent, timeout_s=60.0))
+    gave_up = asyncio.ensure_future(m.terminate_agent(agent, timeout_s=0.1))
+    with pytest.raises(TimeoutError):
+        await gave_up
+    assert state_of(m, agent) == MOVING and not ending.done()
+    if dies:
+        await kill(m, 1 - home)
+    await kill(m, home)
+    assert await ending
+    assert m._endpoint.agents.look(agent) is None
+    assert m.memory_store.get("fragile", "heard") == [*range(20)]
+    assert m.dead_letters() == []
+
+
+async def goes_on_to_its_end_though_nobody_waits(m: uf.UltraFastAgentManager) -> None:
+    agent, home = await begins_to_move(m, "fragile")
+    with pytest.raises(TimeoutError):
+        await m.terminate_agent(agent, timeout_s=0.1)
+    await kill(m, home)
+    await until(lambda: m._endpoint.agents.look(agent) is None)
+
+
+async def is_not_built_again_while_it_ends(m: uf.UltraFastAgentManager) -> None:
+    agent = await m.spawn_agent("lingering")
+    await m.request(None, agent, None)
+    ending = asyncio.ensure_future(m.terminate_agent(agent, drain=False, timeout_s=60.0))
+    await until(lambda: m.memory_store.get("lingering", "says goodbye") is True)
+    for _ in range(5):  # as if sent before, in a lane whose turn comes late
+        head = (int(Kind.DATA), RAW, 0, agent, m._endpoint.correlation(), now_ns())
+        assert m._endpoint.post(m._spawner.host(worker_of(m, agent)), 2, b"late", *head)
+    await until(lambda: len(m.dead_letters(reason="agent_gone")) == 5)
+    m.memory_store.delete("lingering", "says goodbye")
+    assert await ending
+    assert m.memory_store.get("lingering", "starts") == 1
+    m.take_dead_letters()
+
+
+def test_one_that_moves_ends_as_any_other_whoever_dies() -> None:
+    run(
+        is_not_built_again_while_it_ends,
+        ends_at_once,
+        *(functools.partial(ends_at_once_though_one_dies, dead=dead) for dead in ("left", "there")),
+        *(
+            functools.partial(handles_what_was_accepted_then_ends, dies=dies)
+            for dies in (False, True)
+        ),
+        goes_on_to_its_end_though_nobody_waits,
+    )

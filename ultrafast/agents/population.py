@@ -166,7 +166,9 @@ class Population:
             it has begun is stopped, with its model call, and a handler that waits for something is
             cancelled, its message a dead letter too. What runs in a thread runs to its end.
         timeout_s : float
-            How long to wait for it to have stopped; then `TimeoutError`, and it goes on stopping.
+            How long to wait for it to have stopped; then `TimeoutError`, and it goes on stopping,
+            but one that had not started in that time. One that moves to another worker stops as
+            any: at once where it is, or where it goes to when it has handled what it has.
         forget_state : bool
             Delete the `state` of an agent with a name as well; that of others goes with them.
         """

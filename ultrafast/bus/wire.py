@@ -61,6 +61,7 @@ class Operation(IntEnum):
     CANCEL = 7
     MOVE = 8
     SHED = 9
+    END = 10
 
 
 class Reason(IntEnum):

@@ -55,6 +55,8 @@ class Endings:
         self._nursery = Nursery(endpoint, self._hosted)
         self._cards = system.cards
         self._tasks: set[asyncio.Task[Any]] = set()
+        # Agents whose object is on its way out: nothing of theirs is to be built again here.
+        self._farewells: set[int] = set()
         self._loop = asyncio.get_running_loop()
         self._stopping = False
         # Whether the predecessor left on purpose: then no policy of restarts has a say.

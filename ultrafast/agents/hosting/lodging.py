@@ -45,6 +45,8 @@ __all__ = ["Lodging"]
 log = logging.getLogger(__name__)
 
 _FOR_EVER_NS: Final = 1 << 62
+# For room in this inbox, before it is said that there is none.
+_MARKING_S: Final = 5.0
 # For handlers to end that are cancelled at the end of all.
 _CANCELLED_S: Final = 0.5
 
@@ -110,6 +112,8 @@ class Lodging(Endings):
             answer_roll(self._endpoint, message, self._seated)
         elif operation in (Operation.STOP, Operation.STOP_NOW):
             self._told_to_stop(agent_id, message, now=operation == Operation.STOP_NOW)
+        elif operation == Operation.END:
+            self._told_to_end(agent_id, message)
         elif operation == Operation.CANCEL:
             number = message.correlation
             message.release()
@@ -284,7 +288,8 @@ class Lodging(Endings):
         if hosted.markers is None:
             hosted.markers = []
         hosted.markers.append(message)
-        if not now and len(hosted.markers) < LANES:
+        # One of each lane; more than one, where who was to put them died before it had done.
+        if not now and len({marker.lane for marker in hosted.markers}) < LANES:
             return
         hosted.stopping = True
         if now:
@@ -295,14 +300,40 @@ class Lodging(Endings):
             self._cut_short(hosted)
         self._rest(hosted)
 
+    def _told_to_end(self, agent_id: int, order: Message) -> None:
+        """An agent that has come here since is to stop as if it had been here all the time: nobody
+        can send to it from now on, and markers tell when all that was sent has come."""
+        if self._seated(agent_id) is None:
+            self._confirm(order)
+            return
+        self._agents.move(agent_id, ACTIVE, DRAINING)  # it is already, where another says so too
+        self._run(self._mark(agent_id, order))
+
+    async def _mark(self, agent_id: int, order: Message) -> None:
+        """Put markers into this inbox. The order is kept until then: a successor gets it again."""
+        number, asker = order.correlation, order.reply_queue
+        head = (int(Kind.CONTROL), 0, 0, agent_id, number, now_ns(), asker, 0, int(Operation.STOP))
+        for lane in range(LANES):
+            while not await self._endpoint.post_within(
+                _MARKING_S, self._endpoint.index, lane, b"", *head
+            ):
+                if self._stopping or self._endpoint.closed:
+                    return
+                log.warning("agent %#x is to end, and lane %d here is full", agent_id, lane)
+        order.release()
+
     async def _stop(self, hosted: Hosted) -> None:
         """The agent's end: on_stop, then all that was its, then its record."""
         hosted.stopping = False
         if self._hosted.pop(hosted.id, None) is None:
             return
         hosted.busy = True
-        await self._farewell(hosted)
-        self._end(hosted.id, hosted, "stopped", "terminated" if hosted.markers else "ended")
+        self._farewells.add(hosted.id)
+        try:
+            await self._farewell(hosted)
+            self._end(hosted.id, hosted, "stopped", "terminated" if hosted.markers else "ended")
+        finally:
+            self._farewells.discard(hosted.id)
 
     # --- all of them
 

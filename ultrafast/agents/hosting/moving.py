@@ -40,6 +40,8 @@ _SLOT_MASK: Final = (1 << SLOT_BITS) - 1
 # Between two looks at what is waited for: short at first, for most waits are.
 _LOOK_S: Final = 0.001
 _LONGEST_LOOK_S: Final = 0.016
+# Orders that go where their agent is.
+_FOLLOW: Final = (Operation.FAIL, Operation.CANCEL, Operation.STOP_NOW, Operation.END)
 # Agents among which those that may move are looked for, at a time.
 _SAMPLE_FROM: Final = 8192
 
@@ -175,6 +177,8 @@ class Moving(Lodging):
     # --- arriving
 
     def _restore(self, agent_id: int, repeated: bool = False) -> Hosted | None:
+        if agent_id in self._farewells:
+            return None
         info = self._agents.look(agent_id)
         here = self._endpoint.index
         if info is not None and info.state == MOVING:
@@ -249,7 +253,10 @@ class Moving(Lodging):
 
     @staticmethod
     def _is_for_old_home(message: Message, kept: list[Message]) -> bool:
-        """Whether a message calls off a task that the agent was given where it comes from."""
+        """Whether a message calls off a task that the agent was given where it comes from, or the
+        agent itself."""
+        if message.kind == Kind.CONTROL and message.extra == Operation.STOP_NOW:
+            return True
         if message.kind != Kind.CONTROL or message.extra != Operation.CANCEL:
             return False
         return all(each.correlation != message.correlation for each in kept)
@@ -272,7 +279,7 @@ class Moving(Lodging):
 
     def _lose(self, message: Message) -> None:
         if message.kind == Kind.CONTROL:
-            message.release()
+            self._confirm(message)  # whoever asked for the agent's end need not wait any longer
         else:
             self._system.bus.dead_letter(message, Reason.AGENT_GONE)
 
@@ -328,11 +335,20 @@ class Moving(Lodging):
             message.release()
             self._run(self._shed(to, share))
             return
-        if message.extra in (Operation.FAIL, Operation.CANCEL):
+        if message.extra in _FOLLOW:
             agent_id = message.receiver
             if self._seated(agent_id) is None and self._keep(message):
                 return
+            if message.extra == Operation.END and self._is_leaving(agent_id):
+                self._strays.append(message)  # after what is kept for it there
+                self._send_strays()
+                self._look_soon(_LOOK_S)
+                return
         super()._controlled(message)
+
+    def _is_leaving(self, agent_id: int) -> bool:
+        info = self._agents.look(agent_id)
+        return info is not None and info.state == MOVING and info.left == self._endpoint.index
 
     async def _shed(self, to: int, share: float) -> None:
         # Those that were told to go are gone once this inbox's backlog is worked off; until then it

@@ -18,8 +18,18 @@ from ultrafast.agents.placing.loads import Loads
 from ultrafast.agents.registry import AgentType
 from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.wire import CONTROL_LANE, LANES, Kind, Operation, lane_of
-from ultrafast.core import now_ns
-from ultrafast.core._agents import ACTIVE, DRAINING, STARTING, STATES, STOPPED, TAKING, Places
+from ultrafast.core import AgentInfo, now_ns
+from ultrafast.core._agents import (
+    ACTIVE,
+    ARRIVING,
+    DRAINING,
+    MOVING,
+    STARTING,
+    STATES,
+    STOPPED,
+    TAKING,
+    Places,
+)
 from ultrafast.core._status import BUSY, FULL, OK, STALE
 from ultrafast.errors import (
     AgentGone,
@@ -191,10 +201,11 @@ class Spawner:
             info = self._agents.look(agent_id)
             if status == STALE or info is None or info.state not in TAKING:
                 return False
+            if info.state in (MOVING, ARRIVING):
+                await self._end_moving(info, drain, until - loop.time())
+                return True
             if loop.time() > until:
-                raise TimeoutError(
-                    f"agent {agent_id:#x} was not started, or moved, within {timeout_s:g} s"
-                )
+                raise TimeoutError(f"agent {agent_id:#x} was not started within {timeout_s:g} s")
             await asyncio.sleep(0.001)
         # From here on nobody can send to it. A marker in each lane tells the host when it has seen
         # the last message of that lane.
@@ -216,6 +227,22 @@ class Spawner:
                 )
         (await answer).release()
         return True
+
+    async def _end_moving(self, info: AgentInfo, drain: bool, timeout_s: float) -> None:
+        """Stop an agent that changes its worker. To drain it, where it goes to: all that was sent
+        to it comes there. At once, where it is."""
+        has_left = drain or info.state == ARRIVING
+        answer = await self._endpoint.ask(
+            info.worker if has_left else info.left,
+            CONTROL_LANE,
+            b"",
+            Kind.CONTROL,
+            timeout_s=timeout_s,
+            receiver=info.id,
+            sent_ns=now_ns(),
+            extra=int(Operation.END if drain else Operation.STOP_NOW),
+        )
+        answer.release()
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Agents by type and state."""
