@@ -30,6 +30,15 @@ class Blocker(uf.Agent):
         time.sleep(seconds)
 
 
+class Asking(uf.Agent):
+    """Asks another agent in a turn of its own, in which that is handled."""
+
+    async def on_message(self, message: uf.IncomingMessage) -> Any:
+        await asyncio.sleep(0)
+        whom, what = message.body
+        return await self.context.request(whom, what, timeout_s=30.0)
+
+
 class Innocent(uf.Agent):
     def on_message(self, message: uf.IncomingMessage) -> Any:
         return message.body
@@ -82,6 +91,26 @@ def test_who_waits_blocks_nobody(caplog: pytest.LogCaptureFixture) -> None:
 
     asyncio.run(main())
     assert caplog.text.count("has blocked the loop") == 1
+
+
+def test_who_asks_one_that_blocks_is_not_blamed() -> None:
+    async def main() -> None:
+        config = uf.Config(workers=0, max_concurrent_agents=50, blocking_warning_ms=50.0)
+        manager = uf.UltraFastAgentManager(config)
+        manager.register("blocker", Blocker)
+        manager.register("asking", Asking)
+        async with manager:
+            blocker = await manager.spawn_agent("blocker")
+            asking = await manager.spawn_agent("asking")
+            told = asyncio.ensure_future(manager.events.wait_for("worker.blocked", 30))
+            await asyncio.sleep(0)
+            what = (blocker, ("at once", 0.5))
+            assert await manager.request(None, asking, what, timeout_s=30.0) == blocker
+            payload = (await told).payload
+            assert (payload["agent"], payload["type"]) == (blocker, "blocker")
+            assert "Asking" not in payload["stack"] and "context.request" not in payload["stack"]
+
+    asyncio.run(main())
 
 
 def test_nobody_is_watched_where_it_was_not_asked_for() -> None:

@@ -178,7 +178,10 @@ def watch_here(
 
 
 def _agent_on(frame: FrameType | None) -> tuple[Agent, list[FrameType]] | None:
-    """The agent whose method is the outermost on a stack, and the frames from there on."""
+    """The agent whose method is the innermost on a stack, and the frames from its first one on.
+
+    Others further out wait for an answer: their turn hands out what comes.
+    """
     frames: list[FrameType] = []
     found: tuple[Agent, int] | None = None
     while frame is not None:
@@ -186,6 +189,8 @@ def _agent_on(frame: FrameType | None) -> tuple[Agent, list[FrameType]] | None:
         code = frame.f_code
         first: Any = frame.f_locals.get(code.co_varnames[0]) if code.co_argcount else None
         if isinstance(first, Agent):
+            if found is not None and found[0] is not first:
+                break
             found = first, len(frames)
         frame = frame.f_back
     if found is None:
