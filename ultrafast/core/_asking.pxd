@@ -29,7 +29,7 @@ cdef class Asker:
                     uint64_t *number, uint64_t *begun_ns)
     cdef object _value(self, Message answer, uint64_t asked_ns)
     cdef bint _may_run(self, uint64_t now_ns) except *
-    cdef int _run(self) except -1
+    cdef int _run(self, uint64_t now_ns) except -1
 
 cdef class Asking(Steps):
     cdef Asker _by

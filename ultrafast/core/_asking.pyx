@@ -172,7 +172,7 @@ cdef class Asker:
             raise
         _c.uf_counter_add(by._metrics, by._sent, 1)
         if here:
-            self._run()
+            self._run(now)
             if asked.told:
                 can_write(by.queues.region)  # a handler may have closed it, or be a forked child
                 now = self._handover.now_ns
@@ -228,12 +228,12 @@ cdef class Asker:
         if not self._handover.stopped:
             self._empty()
 
-    cdef int _run(self) except -1:
+    cdef int _run(self, uint64_t now_ns) except -1:
         """Hand the inbox out here and now, as a turn of the loop would."""
         PyContext_Enter(self._context)
         self._handover.stirred = False
         try:
-            self._handover._run(self._receiver, self._until_ns)
+            self._handover._run(self._receiver, self._until_ns, now_ns)
         except BaseException as error:
             # Of an agent that ends the process, or of a damaged queue: not the asker's to hear.
             self._went_wrong(error)

@@ -80,7 +80,7 @@ cdef class Handover:
     cdef bint stirred                  # somebody was given what only the loop can go on with
     cdef uint32_t _most                # messages to take at once, by how fast they are handled
 
-    cdef Ran _run(self, Receiver receiver, uint64_t until_ns) except *
+    cdef Ran _run(self, Receiver receiver, uint64_t until_ns, uint64_t now_ns) except *
     cdef bint _hand_out(self, uint64_t until_ns) except *
     cdef int _load(self, list batch) except -1
     cdef bint _answer(self, Message message, object outcome, uint64_t now_ns) except *

@@ -214,19 +214,21 @@ cdef class Handover:
         bool
             Whether there are none: the receiver may sleep, once it has armed its bell.
         """
-        return self._run(receiver, until_ns) == RAN_EMPTY
+        return self._run(receiver, until_ns, monotonic_ns()) == RAN_EMPTY
 
-    cdef Ran _run(self, Receiver receiver, uint64_t until_ns) except *:
+    cdef Ran _run(self, Receiver receiver, uint64_t until_ns, uint64_t now_ns) except *:
         cdef list batch
         cdef bint waited_for = self._requests is not None and self._requests._here is not None
         self.filled_ns = 0
+        self.now_ns = now_ns  # its caller's: nothing has been done since
         self.running = True
         try:
             while True:
-                if not self._hand_out(until_ns):
-                    self._most = self._most // 2 if self._most > 1 else 1
-                    return SOME_LEFT
-                self.now_ns = monotonic_ns()
+                if self._at < len(self._batch):
+                    if not self._hand_out(until_ns):
+                        self._most = self._most // 2 if self._most > 1 else 1
+                        return SOME_LEFT
+                    self.now_ns = monotonic_ns()
                 if waited_for and self._requests._here is None:
                     return ANSWERED
                 if self.stopped or self.now_ns >= until_ns:

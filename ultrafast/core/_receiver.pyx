@@ -84,6 +84,8 @@ cdef class Receiver:
             return None
         if taken < 0:
             check(taken, f"queue {self.index}")
+        if taken == 1:  # no list that grows
+            return [wrap(self.queues, handles[0], self.index)]
         return [wrap(self.queues, handles[each], self.index) for each in range(taken)]
 
     @property
