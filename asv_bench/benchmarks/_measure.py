@@ -20,9 +20,11 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import repeat
 from statistics import fmean, median
 from time import perf_counter_ns
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-__all__ = ["QUICK", "Rival", "Times", "quicker", "reports", "run_rivals", "summary"]
+__all__ = ["QUICK", "Rival", "Times", "marked", "quicker", "reports", "run_rivals", "summary"]
+
+_F = TypeVar("_F", bound=Callable[..., Any])
 
 # Set by `tools/bench --quick`: every benchmark runs, none takes the time to be exact.
 QUICK = os.environ.get("ULTRAFAST_BENCH_QUICK") == "1"
@@ -52,6 +54,16 @@ def singles(_out, _clock):
 """
 
 
+def marked(**marks: Any) -> Callable[[_F], _F]:
+    """Give a function what asv looks for on it: its `unit`, the `timeout` of a `setup_cache`."""
+
+    def mark(function: _F) -> _F:
+        vars(function).update(marks)
+        return function
+
+    return mark
+
+
 def quicker(full: int, quick: int) -> int:
     """`full`, or `quick` when the benchmarks are only tried."""
     return quick if QUICK else full
@@ -70,15 +82,15 @@ class Rival(NamedTuple):
         Operations in one run of the statement; times are divided by it.
     before : callable, optional
         Called, untimed, before each of the rival's turns.
-    count : int, optional
-        Runs in a turn, where `before` prepares for so many; chosen by trying when not given.
+    runs : int, optional
+        In a turn, where `before` prepares for so many; chosen by trying when not given.
     """
 
     statement: str
     names: Mapping[str, Any]
     per: int = 1
     before: Callable[[], object] | None = None
-    count: int | None = None
+    runs: int | None = None
 
 
 class Times(NamedTuple):
@@ -114,7 +126,7 @@ class _Entrant:
         exec(compile(source, f"<{rival.statement}>", "exec"), space)
         self._burst: Callable[[int, Any], int] = space["burst"]
         self._singles: Callable[[Any, Any], None] = space["singles"]
-        self.count = rival.count or self._fitting_count()
+        self.count = rival.runs or self._fitting_count()
         self.burst_times: list[float] = []
         self.single_times: list[int] = []
         budget = int(_SINGLES_LIMIT_NS / max(1.0, self.turn()))
@@ -143,7 +155,7 @@ class _Entrant:
             return
         if self.rival.before is not None:
             self.rival.before()
-        out = [0] * min(_SINGLES_IN_A_TURN, self.rival.count or _SINGLES_IN_A_TURN)
+        out = [0] * min(_SINGLES_IN_A_TURN, self.rival.runs or _SINGLES_IN_A_TURN)
         self._singles(out, perf_counter_ns)
         self.single_times += out
 

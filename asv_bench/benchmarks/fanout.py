@@ -165,7 +165,9 @@ class Bodies:
             message.release()
 
     def time_lent(self, payload_bytes: int) -> None:
-        self.queues.send(self.receiver.index, 1, self.queues.loan(self.payload_bytes))
+        loan = self.queues.loan(self.payload_bytes)
+        assert loan is not None
+        self.queues.send(self.receiver.index, 1, loan)
         for message in self.receiver.take(1):
             message.payload.release()
             message.release()

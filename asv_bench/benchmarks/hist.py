@@ -57,7 +57,7 @@ class Record:
                     "append(value)",
                     {"append": seen.append, "value": _LATENCY_NS},
                     before=seen.clear,
-                    count=1_000,
+                    runs=1_000,
                 ),
                 ("Counter[name] += 1",): Rival(
                     "counts[name] += 1", {"counts": Counter(), "name": "sent"}

@@ -22,7 +22,7 @@ import msgspec
 from ultrafast import Agent, UltraFastAgentManager
 from ultrafast.core import now_ns
 
-from ._measure import Times, quicker, reports, summary
+from ._measure import Times, marked, quicker, reports, summary
 from ._places import peer, system
 
 _WAIT_S = 60.0
@@ -122,13 +122,12 @@ class Latency:
     params = ((2, 0), _PAYLOADS, (1_000, 5_000))
     param_names = ("workers", "payload_bytes", "messages_per_s")
 
+    @marked(timeout=300)
     def setup_cache(self) -> dict[tuple[int, int, int], Times]:
         found: dict[tuple[int, int, int], Times] = {}
         for workers in self.params[0]:
             found |= asyncio.run(_latencies(workers))
         return found
-
-    setup_cache.timeout = 300
 
 
 async def _latencies(workers: int) -> dict[tuple[int, int, int], Times]:
@@ -153,10 +152,9 @@ class Throughput:
     params = ((2, 0), _PAYLOADS)
     param_names = ("workers", "payload_bytes")
 
+    @marked(unit="messages/s")
     def track_messages_per_s(self, workers: int, payload_bytes: int) -> float:
         return asyncio.run(_throughput(workers, payload_bytes))
-
-    track_messages_per_s.unit = "messages/s"
 
 
 async def _throughput(workers: int, payload_bytes: int) -> float:
@@ -178,10 +176,9 @@ class Request:
     params = (("another process", "the same process", "asyncio over a Unix socket"), _PAYLOADS)
     param_names = ("to", "payload_bytes")
 
+    @marked(timeout=300)
     def setup_cache(self) -> dict[tuple[str, int], Times]:
         return asyncio.run(_requests())
-
-    setup_cache.timeout = 300
 
 
 _Ask = Callable[[bytes], Awaitable[Any]]

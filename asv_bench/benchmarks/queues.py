@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from ultrafast import Queue
 
-from ._measure import Times, quicker, reports, summary
+from ._measure import Times, marked, quicker, reports, summary
 from ._places import SPAWN, peer
 
 _WAIT_S = 60.0
@@ -38,6 +38,7 @@ class Crossing:
     params = ((1, 4), (64, 1_024, 65_536), (0, 1_000))
     param_names = ("senders", "payload_bytes", "maxsize")
 
+    @marked(timeout=600)
     def setup_cache(self) -> dict[tuple[int, int, int], _Rates]:
         found = {}
         for senders in self.params[0]:
@@ -50,22 +51,17 @@ class Crossing:
                     found[senders, payload_bytes, maxsize] = _Rates(*map(median, rates.values()))
         return found
 
-    setup_cache.timeout = 600
-
+    @marked(unit="items/s")
     def track_items_per_s(self, rates: dict[Any, _Rates], *params: int) -> float:
         return round(rates[params].ours)
 
-    track_items_per_s.unit = "items/s"
-
+    @marked(unit="items/s")
     def track_multiprocessing_items_per_s(self, rates: dict[Any, _Rates], *params: int) -> float:
         return round(rates[params].theirs)
 
-    track_multiprocessing_items_per_s.unit = "items/s"
-
+    @marked(unit="x multiprocessing.Queue")
     def track_ratio(self, rates: dict[Any, _Rates], *params: int) -> float:
         return round(rates[params].ours / rates[params].theirs, 2)
-
-    track_ratio.unit = "x multiprocessing.Queue"
 
 
 def _cross(kind: str, senders: int, payload_bytes: int, maxsize: int) -> float:
@@ -107,6 +103,7 @@ class RoundTrip:
     params = (_KINDS,)
     param_names = ("through",)
 
+    @marked(timeout=120)
     def setup_cache(self) -> dict[tuple[str], Times]:
         samples: dict[str, list[int]] = {kind: [] for kind in _KINDS}
         payload = bytes(64)
@@ -128,8 +125,6 @@ class RoundTrip:
         for line in (each for pair in lines.values() for each in pair):
             line.close()
         return {(kind,): summary(times) for kind, times in samples.items()}
-
-    setup_cache.timeout = 120
 
 
 def _answer(there: Any, back: Any) -> None:

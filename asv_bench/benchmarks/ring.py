@@ -19,7 +19,7 @@ from ultrafast.core import Queues, Receiver, Region
 from ultrafast.core._region import ROLE_CLIENT
 from ultrafast.core._status import FULL, NO_BLOCK, OK
 
-from ._measure import QUICK, Rival, Times, quicker, reports, run_rivals
+from ._measure import QUICK, Rival, Times, marked, quicker, reports, run_rivals
 from ._places import SPAWN, Passed, peer, region
 
 _BATCH = 32
@@ -39,7 +39,7 @@ class Handle:
     param_names = ("through", "capacity")
 
     def setup_cache(self) -> dict[tuple[str, int], Times]:
-        rivals = {}
+        rivals: dict[tuple[str, int], Rival] = {}
         with ExitStack() as stack:
             for capacity in self.params[1]:
                 place = stack.enter_context(region(queue_capacity=capacity))
@@ -141,7 +141,7 @@ def _company(stack: ExitStack, payload: bytes) -> dict[str, Rival]:
         # As much as a pipe holds by default is what the largest payload needs.
         "os.pipe": Rival("write(w, data)\nread(r, size)", {**pipe, "size": len(payload)}),
     }
-    many = multiprocessing.Queue()
+    many: multiprocessing.Queue[bytes] = multiprocessing.Queue()
     stack.callback(many.close)
     names = {"put": many.put, "get": many.get, "data": payload}
     rivals["multiprocessing.Queue"] = Rival("put(data)\nget()", names)
@@ -199,6 +199,7 @@ class Crossing:
     param_names = ("through", "senders", "capacity")
     skip_params = (("os.pipe", 1, 64), ("os.pipe", 2, 64))  # a pipe has a capacity of its own
 
+    @marked(unit="messages/s")
     def track_messages_per_s(self, through: str, senders: int, capacity: int) -> float:
         count = quicker(60_000, 2_000) // senders
         run = {
@@ -209,8 +210,6 @@ class Crossing:
         }[through]
         trials = [run(through, senders, capacity, count) for _ in range(1 if QUICK else 3)]
         return round(median(trials))
-
-    track_messages_per_s.unit = "messages/s"
 
 
 def _timed(ready: Any, go: Any, senders: int, total: int, receive: Callable[[int], None]) -> float:

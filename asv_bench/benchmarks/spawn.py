@@ -15,7 +15,7 @@ from typing import Any
 
 from ultrafast import Agent, UltraFastAgentManager
 
-from ._measure import Times, quicker, reports, summary
+from ._measure import Times, marked, quicker, reports, summary
 from ._places import SPAWN, system
 
 _ROUNDS = quicker(8, 1)
@@ -42,14 +42,13 @@ class Spawn:
     )
     param_names = ("how", "workers")
 
+    @marked(timeout=300)
     def setup_cache(self) -> dict[tuple[str, int], Times]:
         found: dict[tuple[str, int], Times] = {}
         for workers in self.params[1]:
             for how, times in asyncio.run(_spawns(workers)).items():
                 found[how, workers] = summary(times)
         return found
-
-    setup_cache.timeout = 300
 
 
 async def _spawns(workers: int) -> dict[str, list[int]]:

@@ -126,9 +126,9 @@ def _writes(table: Table, plain: dict[tuple[str, str], bytes], keys: list[str]) 
         "table overwrite random": Rival(
             "set(space, step(), value)", {**mine, "step": cycle(keys).__next__}
         ),
-        "table insert": Rival("set(space, step(), value)", mine, before=without, count=_FRESH),
-        "table delete": Rival("delete(space, step())", mine, before=within, count=_FRESH),
+        "table insert": Rival("set(space, step(), value)", mine, before=without, runs=_FRESH),
+        "table delete": Rival("delete(space, step())", mine, before=within, runs=_FRESH),
         "dict overwrite": Rival("plain[space, key] = value", {**theirs, "key": keys[0]}),
-        "dict insert": Rival("plain[space, step()] = value", theirs, before=without, count=_FRESH),
-        "dict delete": Rival("del plain[space, step()]", theirs, before=within, count=_FRESH),
+        "dict insert": Rival("plain[space, step()] = value", theirs, before=without, runs=_FRESH),
+        "dict delete": Rival("del plain[space, step()]", theirs, before=within, runs=_FRESH),
     }

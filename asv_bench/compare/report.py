@@ -27,7 +27,7 @@ _UNITS = {
     "ms": "ms",
     "per_s": "messages/s",
     "ops_per_s": "a second",
-    "agents": "begun/s, answered/s, each",
+    "agents": "begun/s, answered/s, each; s, in all",
 }
 
 
@@ -237,7 +237,9 @@ def _explain(report: Report, console: Console) -> None:
         " and the largest of the first figure. 'others': the largest share of all cores' time that"
         " other programs and the hypervisor took in a turn. Ratios: ultrafast's figure over that"
         " row's, the median of the rounds' ratios; of latencies p50 / p95, below 1 ultrafast is"
-        " faster; of throughputs, above 1 it is faster; of bytes, below 1 it takes less.",
+        " faster; of throughputs, above 1 it is faster; of bytes, below 1 it takes less. Of"
+        " many agents: begun and answered a second, what each added, the seconds until each had"
+        " answered, and what all processes then held together (PSS).",
         highlight=False,
     )
     for name, how in report.contestants.items():
@@ -256,8 +258,12 @@ def _spread(row: Row) -> str:
 
 
 def _figure(name: str, value: float) -> str:
-    if name == "bytes":
+    if name.endswith("bytes"):
+        if value >= 1 << 30:
+            return f"{value / (1 << 30):.2f} GiB"
         return f"{value / 1024:.1f} KiB" if value < 1 << 20 else f"{value / (1 << 20):.1f} MiB"
+    if name == "answered_s":
+        return f"{value:.2f} s"
     if name == "over_idle":
         return f"{value:.2f} ×"
     if name == "ms":

@@ -65,7 +65,13 @@ def test_a_quick_run_beside_tasks(tmp_path: Path, clean_shm: None) -> None:
     assert {row["name"] for row in counting["rows"]} == {*OURS, "asyncio tasks"} - {"uf manager"}
     tasks = population["rows"][-1]
     assert tasks["name"] == "asyncio tasks" and set(tasks["ratios"]) == OURS
-    assert set(tasks["values"]) == {"per_s", "answered_per_s", "bytes"}
+    assert set(tasks["values"]) == {
+        "per_s",
+        "answered_per_s",
+        "bytes",
+        "answered_s",
+        "held_bytes",
+    }
 
 
 def _is_there(rival: str) -> bool:
@@ -92,7 +98,9 @@ class Idle(Stage):
         return []
 
     def population(self, agents: int) -> Population:
-        return Population(alive=agents - 1, returned_ns=1, answered_ns=2, added_bytes=3)
+        return Population(
+            alive=agents - 1, returned_ns=1, answered_ns=2, before_bytes=0, held_bytes=3
+        )
 
     def crowd(self, agents: int, turn_s: float) -> Crowd:
         return Crowd(alive=agents, idle_ns=[1], chatter_ns=[1], chats=0)

@@ -134,7 +134,8 @@ class AutogenStage(LoopStage):
             alive=alive,
             returned_ns=passed,  # an agent begins with its first message, so both are one
             answered_ns=passed,
-            added_bytes=pss_bytes() - before,
+            before_bytes=before,
+            held_bytes=pss_bytes(),
         )
 
     async def _crowd_of(self, agents: int) -> int:

@@ -53,7 +53,8 @@ class _EscriptStage(Stage):
             alive=alive,
             returned_ns=returned,
             answered_ns=answered,
-            added_bytes=pss_bytes() - before,
+            before_bytes=before,
+            held_bytes=pss_bytes(),
         )
         self._ask("disperse")
         return found

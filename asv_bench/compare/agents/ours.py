@@ -119,7 +119,8 @@ class Leading(ultrafast.Agent):
         return alive, returned - start, now_ns() - start
 
     async def trips(self, other: int, turn_s: float) -> list[int]:
-        request, times = self.context.request, []
+        times: list[int] = []
+        request = self.context.request
         until = now_ns() + int(turn_s * 1e9)
         while (start := now_ns()) < until and len(times) < _TRIPS_MAX:
             await request(other, None, timeout_s=_WAIT_S)
@@ -223,7 +224,8 @@ class _ContextStage(_Stage):
             alive=alive,
             returned_ns=returned,
             answered_ns=answered,
-            added_bytes=pss_bytes() - before,
+            before_bytes=before,
+            held_bytes=pss_bytes(),
         )
 
     def trips(self, turn_s: float, across: bool, busy: bool) -> list[int]:
@@ -328,7 +330,8 @@ class _ManagerStage(_Stage):
             alive=alive,
             returned_ns=returned - start,
             answered_ns=answered - start,
-            added_bytes=pss_bytes() - before,
+            before_bytes=before,
+            held_bytes=pss_bytes(),
         )
 
 

@@ -27,7 +27,6 @@ __all__ = ["RayStage"]
 _OBJECT_STORE_BYTES = 100 << 20  # nothing here puts anything large into it
 
 
-@ray.remote(num_cpus=0)
 class _Actor:
     """Answers, counts, leads."""
 
@@ -69,6 +68,9 @@ class _Actor:
         return chats
 
 
+_Acting: Any = ray.remote(num_cpus=0)(_Actor)
+
+
 class RayStage(Stage):
     """A cluster of one machine, with what it needs."""
 
@@ -91,7 +93,7 @@ class RayStage(Stage):
         times, begun = [], []
         for _ in range(agents):
             start = now_ns()
-            begun.append(_Actor.remote())
+            begun.append(_Acting.remote())
             times.append(now_ns() - start)
         check_alive(_ask_all(begun), agents)
         return times
@@ -100,18 +102,18 @@ class RayStage(Stage):
         times = []
         for _ in range(agents):
             start = now_ns()
-            actor = _Actor.remote()
+            actor = _Acting.remote()
             ray.get(actor.answer.remote(1))
             times.append(now_ns() - start)
             self._kept.append(actor)
         return times
 
     def population(self, agents: int) -> Population:
-        first = _Actor.remote()
+        first = _Acting.remote()
         check_alive(_ask_all([first]), 1)
         before = pss_bytes()
         start = now_ns()
-        self._kept = [_Actor.remote() for _ in range(agents)]
+        self._kept = [_Acting.remote() for _ in range(agents)]
         returned = now_ns()
         alive = _ask_all(self._kept)
         answered = now_ns()
@@ -119,27 +121,28 @@ class RayStage(Stage):
             alive=alive,
             returned_ns=returned - start,
             answered_ns=answered - start,
-            added_bytes=pss_bytes() - before,
+            before_bytes=before,
+            held_bytes=pss_bytes(),
         )
 
     def trips(self, turn_s: float, across: bool, busy: bool) -> list[int]:
-        leader, other = _Actor.remote(), _Actor.remote()
+        leader, other = _Acting.remote(), _Acting.remote()
         check_alive(_ask_all([leader, other]), 2)
         times: list[int] = ray.get(leader.trips.remote(other, turn_s))
         return times
 
     def count(self, messages: int, across: bool) -> int:
-        leader, counter = _Actor.remote(), _Actor.remote()
+        leader, counter = _Acting.remote(), _Acting.remote()
         check_alive(_ask_all([leader, counter]), 2)
         counted, passed = ray.get(leader.count.remote(counter, messages))
         check_count(counted, messages)
         return int(passed)
 
     def crowd(self, agents: int, turn_s: float) -> Crowd:
-        crowd = [_Actor.remote() for _ in range(agents)]
+        crowd = [_Acting.remote() for _ in range(agents)]
         alive = _ask_all(crowd)
         some = chatters_of(agents)
-        leader, other = _Actor.remote(), _Actor.remote()
+        leader, other = _Acting.remote(), _Acting.remote()
         check_alive(_ask_all([leader, other]), 2)
         idle = ray.get(leader.trips.remote(other, turn_s))
         until = now_ns() + int(turn_s * 1e9)

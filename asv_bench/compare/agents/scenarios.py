@@ -182,7 +182,9 @@ def _population(ask: Any, scenario: Scenario, agents: int, pace: Pace) -> Found:
         **rate_per_s(agents, found.returned_ns),
         "answered_per_s": rate_per_s(agents, found.answered_ns)["per_s"],
         # What a few agents add is less than what comes and goes beside them: a page at least.
-        "bytes": max(found.added_bytes, _PAGE_BYTES) / agents,
+        "bytes": max(found.held_bytes - found.before_bytes, _PAGE_BYTES) / agents,
+        "answered_s": found.answered_ns / 1e9,
+        "held_bytes": float(found.held_bytes),
     }
     return figures, agents
 

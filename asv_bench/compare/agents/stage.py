@@ -54,14 +54,15 @@ class Population(msgspec.Struct, frozen=True, kw_only=True):
         That answered, each asked itself.
     returned_ns, answered_ns : int
         From the call until it returned, and until each had answered.
-    added_bytes : int
-        Proportional set size of all processes, afterwards less before.
+    before_bytes, held_bytes : int
+        Proportional set size of all processes of the stage, before and when each has answered.
     """
 
     alive: int
     returned_ns: int
     answered_ns: int
-    added_bytes: int
+    before_bytes: int
+    held_bytes: int
 
 
 class Crowd(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import platform
+from importlib.metadata import version
 from typing import Any
-
-import uvloop
 
 from ..teams import now_ns
 from .stage import (
@@ -91,7 +90,8 @@ class _TasksStage(LoopStage):
             alive=alive,
             returned_ns=returned - start,
             answered_ns=answered - start,
-            added_bytes=pss_bytes() - before,
+            before_bytes=before,
+            held_bytes=pss_bytes(),
         )
         await _end(begun)
         return found
@@ -204,7 +204,7 @@ class AsyncioTasks(Contestant):
 
     @classmethod
     def version(cls) -> str:
-        return f"CPython {platform.python_version()}, uvloop {uvloop.__version__}"
+        return f"CPython {platform.python_version()}, uvloop {version('uvloop')}"
 
     @staticmethod
     def open(agents: int) -> Stage:

@@ -29,7 +29,7 @@ def _types() -> tuple[Any, Any]:
     """The two classes of actors; pykka need not be installed."""
     pykka = imported("pykka")
 
-    class Answering(pykka.ThreadingActor):  # type: ignore[misc]  # of a module that mypy can't see
+    class Answering(pykka.ThreadingActor):  # type: ignore[misc,name-defined]  # of a module that mypy can't see
         def __init__(self) -> None:
             super().__init__()
             self.counted = 0
@@ -40,7 +40,7 @@ def _types() -> tuple[Any, Any]:
                 return None
             return self.counted if message == "counted" else message
 
-    class Leading(pykka.ThreadingActor):  # type: ignore[misc]  # of a module that mypy can't see
+    class Leading(pykka.ThreadingActor):  # type: ignore[misc,name-defined]  # of a module that mypy can't see
         def on_receive(self, message: Any) -> Any:
             do, *arguments = message
             return do(*arguments)
@@ -112,7 +112,8 @@ class _ThreadStage(Stage):
             alive=alive,
             returned_ns=returned - start,
             answered_ns=answered - start,
-            added_bytes=pss_bytes() - before,
+            before_bytes=before,
+            held_bytes=pss_bytes(),
         )
         _end(begun)
         return found

@@ -153,7 +153,7 @@ def slices(
     keys = _keys(entries, seed=1) if same is None else same
     run = _loop(end, kind)
     around = _cuts(keys, len(keys) if same is not None else size)
-    samples = []
+    samples: list[int] = []
     stop = time.perf_counter() + turn_s
     while time.perf_counter() < stop or not samples:
         cut = next(around)
