@@ -22,12 +22,13 @@ __all__ = ["Block", "Report", "Row", "Verdict", "block_of", "show"]
 
 _WIDTH = 150  # where the output is no terminal
 _COMPARED = ("p50", "p95", "per_s", "answered_per_s", "bytes")
+_BELOW = ("answered_s", "held_bytes")  # on a line of their own
 _UNITS = {
     "us": "µs",
     "ms": "ms",
     "per_s": "messages/s",
     "ops_per_s": "a second",
-    "agents": "begun/s, answered/s, each; s, in all",
+    "agents": "begun/s, answered/s, each\nuntil then, in all",
 }
 
 
@@ -249,7 +250,11 @@ def _explain(report: Report, console: Console) -> None:
 
 
 def _figures(values: dict[str, float]) -> str:
-    return " / ".join(_figure(name, value) for name, value in values.items())
+    above = {name: value for name, value in values.items() if name not in _BELOW}
+    shown = [" / ".join(_figure(name, value) for name, value in above.items())]
+    if below := [_figure(name, values[name]) for name in _BELOW if name in values]:
+        shown.append(" / ".join(below))
+    return "\n".join(shown)
 
 
 def _spread(row: Row) -> str:
