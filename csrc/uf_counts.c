@@ -12,13 +12,13 @@ bool uf_count_add(_Atomic uint64_t *count, int32_t by, uint32_t era)
         if (uf_count_era(word) != era) {
             return false; /* C3 */
         }
-        int64_t value = (int64_t)uf_count_value(word) + by;
-        value = value < 0 ? 0 : value > UF_COUNT_MOST ? UF_COUNT_MOST : value;
+        int64_t sum = (int64_t)uf_count_value(word) + by;
+        int64_t value = sum < 0 ? 0 : sum > UF_COUNT_MOST ? UF_COUNT_MOST : sum;
         /* C4 -> C5. Release: whoever counts the things from here on finds the change. Failure relaxed:
          * the fresh word is judged anew. */
         if (atomic_compare_exchange_weak_explicit(count, &word, word_of(word, era, (uint64_t)value),
                                                   memory_order_release, memory_order_relaxed)) {
-            return true;
+            return value == sum;
         }
     }
     return false;

@@ -88,7 +88,9 @@ static inline void uf_counts_doubt(struct uf_counts *counts)
     atomic_fetch_add_explicit(&counts->doubts, 1, memory_order_release);
 }
 
-/* The thing was changed: value + by. False: the count was mended meanwhile, and may have seen it. */
+/* The thing was changed: value + by. False: the count may be wrong. It was mended meanwhile, and may
+ * have seen the change; or another change was counted before the one that it follows upon, for which
+ * there is nothing below none. */
 UF_API bool uf_count_add(_Atomic uint64_t *count, int32_t by, uint32_t era);
 /* Take up to `wanted` places of `most` (0: there is no limit): how many, in *got. */
 UF_API int uf_count_take(_Atomic uint64_t *count, uint32_t most, uint32_t wanted, uint32_t *got,

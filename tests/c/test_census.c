@@ -239,6 +239,30 @@ static void a_limit_holds_among_racers(bool mending)
     world_close(&the_race.world);
 }
 
+/* The other may claim a warm agent before it has been counted: nothing is below none, so the count would
+ * stay one too high, and its pool one too small. */
+static void a_claim_before_the_count_is_made_good(void)
+{
+    struct world world;
+    struct uf_agents *agents = &world.agents[0];
+    struct uf_places places;
+    uint64_t id, claimed;
+    uint32_t worker;
+    world_open(&world);
+    struct uf_type_counts *counts = uf_census_of(agents, 0);
+    CHECK_EQ(uf_census_new(agents, 0, 1, 1, UF_AGENT_BUILDING, 8, 0, 1, &id), UF_OK);
+    uint32_t era = uf_count_begin(&counts->warm);
+    CHECK_EQ(uf_agent_move(agents, id, UF_AGENT_BUILDING, UF_AGENT_WARM), UF_OK);
+    CHECK_EQ(uf_census_spawn(&world.agents[1], 0, 1, 0, 1, &places, &claimed, &worker), UF_OK);
+    CHECK_EQ(claimed, id);
+    CHECK(uf_count_add(&counts->building, -1, era));
+    CHECK(uf_count_add(&counts->warm, 1, era));
+    CHECK_EQ(uf_count_read(&counts->warm), 1);
+    CHECK_EQ(uf_census_mend(agents), UF_OK);
+    counts_are_true(agents);
+    world_close(&world);
+}
+
 static void hostile_words_are_bounded(void)
 {
     struct world world;
@@ -268,6 +292,7 @@ int main(void)
     no_place_is_lost();
     a_limit_holds_among_racers(false);
     a_limit_holds_among_racers(true);
+    a_claim_before_the_count_is_made_good();
     hostile_words_are_bounded();
     return 0;
 }
