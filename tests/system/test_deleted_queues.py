@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import ultrafast as uf
+from system.waiting import until
 from ultrafast import errors
 from ultrafast.bus import groups
 
@@ -103,12 +104,6 @@ def run(body: Callable[[uf.UltraFastAgentManager], Awaitable[None]], **config: A
             await body(manager)
 
     asyncio.run(main())
-
-
-async def until(done: Callable[[], object]) -> None:
-    async with asyncio.timeout(60):
-        while not done():
-            await asyncio.sleep(0.01)
 
 
 def letters(m: uf.UltraFastAgentManager) -> list[tuple[str, str, Any]]:

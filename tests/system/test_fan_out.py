@@ -2,7 +2,6 @@
 
 import asyncio
 import gc
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 
 import ultrafast as uf
+from system.waiting import until
 from ultrafast import errors
 from ultrafast.bus.fanout import SHARED_BYTES
 from ultrafast.core import Loan
@@ -17,12 +17,6 @@ from ultrafast.core import Loan
 pytestmark = pytest.mark.usefixtures("clean_shm")
 
 MIB = 1 << 20
-
-
-async def until(done: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not done():
-            await asyncio.sleep(0.01)
 
 
 def total(publication: uf.Publication) -> float:

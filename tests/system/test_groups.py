@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 import ultrafast as uf
+from system.waiting import until
 from ultrafast import errors
 from ultrafast.bus import groups
 from ultrafast.metric_names import Counter
@@ -57,12 +58,6 @@ def balance(manager: uf.UltraFastAgentManager) -> int:
     read = manager.metrics_counter
     ended = (Counter.DELIVERED, Counter.REFUSED, Counter.DEAD_LETTERED)
     return read(Counter.SENT) - sum(map(read, ended))
-
-
-async def until(done: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not done():
-            await asyncio.sleep(0.01)
 
 
 class Members:

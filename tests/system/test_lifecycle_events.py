@@ -7,13 +7,13 @@ docs/reference/events.md, which `tests/house/test_events_table.py` holds to the 
 import asyncio
 import os
 import signal
-from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 import ultrafast as uf
+from system.waiting import until
 from ultrafast.bus.events import Event
 from ultrafast.monitoring.validator import PerformanceValidator
 
@@ -46,12 +46,6 @@ class Busy(uf.Agent):
         for registration in registrations:
             self.context.events.off(registration)
         return most
-
-
-async def until(holds: Callable[[], object]) -> None:
-    async with asyncio.timeout(60):
-        while not holds():
-            await asyncio.sleep(0.01)
 
 
 @pytest.mark.timeout(180)

@@ -13,6 +13,7 @@ import pytest
 
 import ultrafast as uf
 from system import moves
+from system.waiting import until
 from ultrafast.bus.wire import Kind
 from ultrafast.codec import RAW
 from ultrafast.core import now_ns
@@ -127,12 +128,6 @@ def state_of(m: uf.UltraFastAgentManager, agent: int) -> int:
     info = m._endpoint.agents.look(agent)
     assert info is not None
     return info.state
-
-
-async def until(what: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not what():
-            await asyncio.sleep(0.005)
 
 
 async def kill(m: uf.UltraFastAgentManager, worker: int) -> None:

@@ -20,6 +20,7 @@ import pytest
 import ultrafast as uf
 from system import managerkills
 from system.leaving import AGENTS, POINTS, Keeper, config_of, leave, left_behind, workers_of
+from system.waiting import until
 from ultrafast import errors
 from ultrafast.agents.processes.control import Adopt, Place
 from ultrafast.agents.processes.door import _address
@@ -53,12 +54,6 @@ async def ask(m: Any, number: int, body: Any = "all") -> Any:
     agent = m.lookup(f"k{number}")
     assert agent is not None, number
     return await m.request(None, agent, body, timeout_s=60)
-
-
-async def until(what: Callable[[], bool]) -> None:
-    async with asyncio.timeout(60):
-        while not what():
-            await asyncio.sleep(0.01)
 
 
 def nothing_is_left(config: uf.Config, pids: list[int]) -> bool:

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter
 from types import SimpleNamespace
@@ -13,6 +12,7 @@ import msgspec
 import pytest
 
 import ultrafast as uf
+from system.waiting import until
 from ultrafast.agents.placing import pools
 from ultrafast.agents.placing.demand import Forecast
 from ultrafast.agents.placing.pools import PoolKeeper
@@ -49,12 +49,6 @@ class Witness(uf.Agent):
         if Slow.built < 100:
             self.context.send_nowait(self.id, "once more")
         return None
-
-
-async def until(holds: Callable[[], object]) -> None:
-    async with asyncio.timeout(60):
-        while not holds():
-            await asyncio.sleep(0.01)
 
 
 def test_a_demand_that_grows_evenly_is_forecast_as_it_will_be() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import ultrafast as uf
+from system.waiting import until
 
 pytestmark = [pytest.mark.usefixtures("clean_shm"), pytest.mark.timeout(120)]
 
@@ -32,12 +33,6 @@ def run(body: Callable[[uf.UltraFastAgentManager], Awaitable[None]], **config: A
             await body(manager)
 
     asyncio.run(main())
-
-
-async def until(holds: Callable[[], object]) -> None:
-    async with asyncio.timeout(60):
-        while not holds():
-            await asyncio.sleep(0.01)
 
 
 def is_alive(pid: int) -> bool:

@@ -5,13 +5,14 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 
 import ultrafast as uf
+from system.waiting import until
 from ultrafast.bus.directory import WATCH
 from ultrafast.bus.subscription import WhenFull
 from ultrafast.config import MIB
@@ -52,12 +53,6 @@ async def system() -> AsyncIterator[tuple[uf.UltraFastAgentManager, uf.Client]]:
 
 def kinds(changes: list[Change]) -> list[tuple[str, str]]:
     return [(each.kind, each.key) for each in changes]
-
-
-async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(WATCHDOG_S):
-        while not true():
-            await asyncio.sleep(0.005)
 
 
 def test_sets_deletes_and_expiries_are_told_to_callbacks_and_iterators() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import ultrafast as uf
+from system.waiting import until
 from ultrafast import errors
 from ultrafast.metric_names import Counter
 
@@ -53,12 +54,6 @@ def accounts(manager: uf.UltraFastAgentManager) -> tuple[int, int]:
     return read(Counter.SENT), sum(
         map(read, (Counter.DELIVERED, Counter.REFUSED, Counter.DEAD_LETTERED))
     )
-
-
-async def until(done: Callable[[], bool], limit_s: float = 60.0) -> None:
-    async with asyncio.timeout(limit_s):
-        while not done():
-            await asyncio.sleep(0.01)
 
 
 class Consumers:

@@ -13,12 +13,12 @@ import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
 from typing import Final
 
 import msgspec
 
 import ultrafast as uf
+from system import waiting
 from system.raging.agents import SPACE, TYPES, streams
 from system.raging.book import ASKED, COUNT_BITS, Account, Log, account
 from system.soaking.trend import Trend
@@ -324,7 +324,7 @@ class _Chaos:
     async def _settle(self) -> None:
         """Wait until workers are whole and nothing is on its way."""
         states = self._manager.statistics
-        await self._until(lambda: all(worker.ready for worker in states().workers))
+        await waiting.until(lambda: all(worker.ready for worker in states().workers), _PATIENCE_S)
         quiet_since, last = time.monotonic(), (-1, -1)
         until = time.monotonic() + _PATIENCE_S
         while time.monotonic() < until:
@@ -351,11 +351,6 @@ class _Chaos:
             self._violations.append(f"{len(missing)} agents are not there in the end")
         if self._count_of["kills"] and streams(self._manager.memory_store) < 2:
             self._violations.append("no successor handled a message")
-
-    async def _until(self, holds: Callable[[], bool]) -> None:
-        async with asyncio.timeout(_PATIENCE_S):
-            while not holds():
-                await asyncio.sleep(0.02)
 
 
 async def run(settings: Settings) -> Report:

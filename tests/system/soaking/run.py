@@ -17,13 +17,13 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
 import ultrafast as uf
+from system import waiting
 from system.soaking.actors import TYPES
 from system.soaking.book import Account, DeadLog, account
 from system.soaking.ids import RECEIVERS_MAX, SPACE, WAYS
@@ -168,7 +168,9 @@ class _Soak:
         senders = _Senders(manager.name, self._directory)
         letters = asyncio.create_task(self._take_letters())
         try:
-            await self._until(lambda: store.get(SPACE, "senders") == _WORKERS + _SENDERS)
+            await waiting.until(
+                lambda: store.get(SPACE, "senders") == _WORKERS + _SENDERS, _PATIENCE_S
+            )
             before = self._watch.in_use(), len(store)
             saturation = await self._saturate()
             await self._settle()
@@ -314,7 +316,7 @@ class _Soak:
     async def _ready(self) -> None:
         """Wait for workers to be whole again, and every agent to answer."""
         states = self._manager.statistics
-        await self._until(lambda: all(worker.ready for worker in states().workers))
+        await waiting.until(lambda: all(worker.ready for worker in states().workers), _PATIENCE_S)
         answering = await self._manager.ping_agents(self._ids, timeout_s=_PATIENCE_S)
         if answering != len(self._ids):
             self._violations.append(f"{answering} of {len(self._ids)} agents answer in the end")
@@ -337,11 +339,6 @@ class _Soak:
         if more > 0:
             keys = list(self._manager.memory_store.keys("ultrafast.bus"))
             self._violations.append(f"{more} entries of the store are left over; {keys[:10]}")
-
-    async def _until(self, holds: Callable[[], bool]) -> None:
-        async with asyncio.timeout(_PATIENCE_S):
-            while not holds():
-                await asyncio.sleep(0.01)
 
 
 async def run(settings: Settings) -> Report:
