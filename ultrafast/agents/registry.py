@@ -2,13 +2,15 @@
 
 A class travels over the pipe between a manager and the workers it started, never through shared
 memory: by name where the worker can import it, otherwise by value (classes of a script or a
-notebook), which is what cloudpickle is for. Stands on cloudpickle.
+notebook), which is what cloudpickle is for. Stands on cloudpickle, and on the agent records, where
+each type has a number.
 """
 
 from __future__ import annotations
 
 import importlib
 import sys
+import time
 from typing import Any, Final, Literal
 
 import cloudpickle  # type: ignore[import-untyped]  # it ships no types
@@ -16,13 +18,26 @@ import msgspec
 
 from ultrafast.agents.agent import Agent
 from ultrafast.agents.restarts import Restart
-from ultrafast.errors import InvalidArgument, WorkerFailed
+from ultrafast.core import Agents
+from ultrafast.errors import Contended, InvalidArgument, WorkerFailed
 
-__all__ = ["AgentType", "Delivery", "check_type", "describe", "load", "redelivery_limit"]
+__all__ = [
+    "AgentType",
+    "Delivery",
+    "check_type",
+    "describe",
+    "load",
+    "number_of",
+    "redelivery_limit",
+]
 
 Delivery = Literal["at-least-once", "at-most-once"]
 
 _REDELIVERIES_MAX: Final = 200
+# Whoever gives a type its number is at it for nanoseconds, unless it is kept from running, or was
+# killed and is not mended yet.
+_NUMBER_S: Final = 2.0
+_LOOK_S: Final = 0.001
 
 
 class AgentType(msgspec.Struct, frozen=True, kw_only=True):
@@ -175,3 +190,24 @@ def _pickled(name: str, cls: type[Agent]) -> bytes:
             cloudpickle.unregister_pickle_by_value(module)
     assert isinstance(data, bytes)
     return data
+
+
+def number_of(agents: Agents, name: str) -> int:
+    """The number of a type in the region, given on first use.
+
+    Raises
+    ------
+    Contended
+        Another process has been about to give a number for two seconds; it may be stopped.
+    """
+    until = time.monotonic() + _NUMBER_S
+    while True:
+        try:
+            number = agents.type(name, True)
+        except Contended:
+            if time.monotonic() > until:
+                raise
+            time.sleep(_LOOK_S)
+        else:
+            assert number is not None
+            return number

@@ -11,7 +11,7 @@ from collections.abc import Container
 from typing import Any
 
 from ultrafast.agents.agent import Agent
-from ultrafast.agents.registry import AgentType, load
+from ultrafast.agents.registry import AgentType, load, number_of
 from ultrafast.agents.restarts import Restart
 from ultrafast.bus.endpoint import Endpoint
 from ultrafast.core import now_ns
@@ -48,8 +48,7 @@ class Nursery:
     def learn(self, kind: AgentType) -> None:
         """Know a type from now on; `WorkerFailed` when its class can't be loaded here."""
         cls = load(kind)
-        number = self._agents.type(kind.name, True)
-        assert number is not None
+        number = number_of(self._agents, kind.name)
         self._types[number] = (kind, cls)
         self.concurrent.pop(number, None)
         self.never.discard(number)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 from ultrafast.agents.placing.loads import Loads
-from ultrafast.agents.registry import AgentType
+from ultrafast.agents.registry import AgentType, number_of
 from ultrafast.bus.endpoint import Endpoint
 from ultrafast.bus.wire import CONTROL_LANE, LANES, Kind, Operation, lane_of
 from ultrafast.core import AgentInfo, now_ns
@@ -115,7 +115,10 @@ class Spawner:
 
     def publish(self, kind: AgentType) -> None:
         """Have every process hold to the `max_agents` of a type."""
-        number = self._agents.type(kind.name, kind.max_agents is not None)
+        if kind.max_agents is None:
+            number = self._agents.type(kind.name, False)
+        else:
+            number = number_of(self._agents, kind.name)
         if number is not None:
             self._agents.set_limit(number, kind.max_agents or 0)
         self.learn(kind)
