@@ -15,6 +15,9 @@ pytestmark = pytest.mark.usefixtures("clean_shm")
 whose: contextvars.ContextVar[Any] = contextvars.ContextVar("whose", default=None)
 
 
+_KEPT = "the same object wherever it is not sent"
+
+
 class Answering(uf.Agent):
     async def on_message(self, message: uf.IncomingMessage) -> Any:
         match message.body:
@@ -24,6 +27,8 @@ class Answering(uf.Agent):
                 raise ZeroDivisionError("as you wish")
             case "never":
                 await asyncio.sleep(60)
+            case "kept":
+                return _KEPT
             case ["later", pause_s]:
                 await asyncio.sleep(pause_s)
         return message.body
@@ -100,6 +105,19 @@ def test_answers_from_a_busy_worker_come_to_a_busy_one_each_to_its_own() -> None
     asyncio.run(main())
 
 
+class Settling(uf.Agent):
+    """Asks one far away, then one nearby again and again: how many answers were not sent."""
+
+    async def on_message(self, message: uf.IncomingMessage) -> int:
+        near, far = message.body
+        unsent = 0
+        for number in range(10):
+            assert await self.context.request(far, number) == number
+            for _ in range(100):
+                unsent += await self.context.request(near, "kept") is _KEPT
+        return unsent
+
+
 class Turning(uf.Agent):
     """Asks one far away, then one nearby: how often the loop did not turn for that."""
 
@@ -121,6 +139,7 @@ def test_who_goes_on_with_an_answer_is_answered_nearby_in_the_same_turn() -> Non
         async with uf.UltraFastAgentManager(config) as m:
             m.register("answering", Answering)
             m.register("turning", Turning)
+            m.register("settling", Settling)
             near = await m.spawn_agent("answering")
             here = await m.request(None, near, "where")
             far = near
@@ -128,5 +147,8 @@ def test_who_goes_on_with_an_answer_is_answered_nearby_in_the_same_turn() -> Non
                 far = await m.spawn_agent("answering")
             turning = await m.spawn_agent("turning", affinity=near)
             assert await m.request(None, turning, (near, far), timeout_s=60.0) > 100
+            # Who stays nearby has turns of its own again.
+            settling = await m.spawn_agent("settling", affinity=near)
+            assert await m.request(None, settling, (near, far), timeout_s=60.0) > 500
 
     asyncio.run(main())

@@ -136,6 +136,8 @@ cdef class Asker:
         cdef uint8_t codec = 0
         cdef Asked asked
         cdef bint here = False
+        cdef bint near
+        cdef Awaited answer
         cdef _c.uf_message *head
         begun_ns[0] = now
         if self._loop is None:
@@ -183,11 +185,15 @@ cdef class Asker:
                 return asked
             self._requests._settle()
         # Who asks somebody in another process goes on as soon as a message from there is handed out;
-        # so does who asks here while messages are handed out, which ends with the turn. Otherwise the
-        # turn is over: the loop is to turn between the two, or they would keep it from all others.
-        asked.future = Awaited(
-            self._loop, worker != self._receiver.index or self._handover.running
+        # so does who asks here while messages are handed out, once: at the loop's next turn it has a
+        # turn of its own, which answers sooner. Otherwise the turn is over: the loop is to turn
+        # between the two, or they would keep it from all others.
+        near = worker == self._receiver.index
+        answer = Awaited(
+            self._loop, not near or (self._handover.running and not self._requests._near)
         )
+        answer.near = near
+        asked.future = answer
         return asked
 
     def value(self, Message answer not None, uint64_t asked_ns):

@@ -4,6 +4,7 @@ cdef class Awaited:
     cdef public bint _asyncio_future_blocking  # as tasks ask it of everything that they wait for
     cdef object _loop
     cdef bint _at_once                 # who waits may go on within `_come`
+    cdef bint near                     # who was asked lives here; set by who asks
     cdef bint _done
     cdef bint _cancelled
     cdef object _value

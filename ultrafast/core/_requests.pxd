@@ -14,6 +14,7 @@ cdef class Requests:
     cdef dict _asked                   # number -> Asked
     cdef Asked _here                   # whose asker hands messages out right now; not in `_asked`
     cdef uint64_t _here_number         # its
+    cdef bint _near                    # somebody goes on with an answer from here, up the stack
     cdef object _arm                   # called with the time at which to sweep
     cdef uint64_t _armed_ns            # that time; the greatest number for never
     cdef Py_ssize_t _crowd             # so many, and those whose askers have gone are looked for

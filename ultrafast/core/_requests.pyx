@@ -121,7 +121,11 @@ cdef class Requests:
             message.release()
             return False
         if type(future) is Awaited:
-            return (<Awaited>future)._come(message)
+            before, self._near = self._near, (<Awaited>future).near
+            try:
+                return (<Awaited>future)._come(message)
+            finally:
+                self._near = before
         future.set_result(message)
         return True
 
