@@ -26,8 +26,8 @@ cdef object swap = getattr(tasks, "_swap_current_task", None)  # from Python 3.1
 
 cdef object swapped(object loop, object task):
     """Make a task the loop's current one, or none: the one before."""
-    if swap is not None:
-        return swap(loop, task)
+    if swap is not None and (task is not None or current_of(loop) is not None):
+        return swap(loop, task)  # it raises where none is to follow none
     before = current_of(loop)
     if before is not None:
         leave(loop, before)
