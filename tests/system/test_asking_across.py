@@ -54,7 +54,7 @@ class Asking(uf.Agent):
 
     async def ask(self, near: int, far: int) -> list[Any]:
         request, me = self.context.request, asyncio.current_task()
-        for number in range(500):
+        for number in range(50):
             whose.set(number)
             assert await request(far, number) == number
             assert asyncio.current_task() is me and whose.get() == number
@@ -97,10 +97,10 @@ def test_answers_from_a_busy_worker_come_to_a_busy_one_each_to_its_own() -> None
             asking = await m.spawn_agent("asking", affinity=near)
             other = await m.spawn_agent("asking", affinity=far)
             (pid, chats), (_, others) = await asyncio.gather(
-                m.request(None, asking, (near, far), timeout_s=60.0),
-                m.request(None, other, (far, near), timeout_s=60.0),
+                m.request(None, asking, (near, far), timeout_s=110.0),
+                m.request(None, other, (far, near), timeout_s=110.0),
             )
-            assert pid == here and chats > 100 and others > 100
+            assert pid == here and chats > 10 and others > 10
 
     asyncio.run(main())
 
