@@ -163,7 +163,9 @@ class AgentMachine(RuleBasedStateMachine):
                 assert tally[number, state] == wanted
         for state in (WARM, STARTING, ACTIVE):
             ids = [id for id, each in self.model.items() if each[2] == state]
-            assert list(self.agents.still([*self.model, *self.gone], state)) == ids
+            found = self.agents.in_state(state)
+            assert sorted(id for theirs in found.values() for id in theirs) == sorted(ids)
+            assert all(self.model[id][1] == host for host in found for id in found[host])
         assert self.agents.count() == len(self.model)
 
     def teardown(self) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 from ultrafast.agents.cards import Cards
 from ultrafast.agents.hosting.rollcall import call_roll
 from ultrafast.agents.monitors import Monitor, Watch
+from ultrafast.agents.placing.ending import Ender
 from ultrafast.agents.placing.relocation import relocate
 from ultrafast.agents.placing.spawner import Spawner
 from ultrafast.agents.state import forget_state as delete_state
@@ -40,6 +41,7 @@ class Population:
         self._endpoint = endpoint
         self.bus = bus
         self._spawner = spawner
+        self.ender = Ender(endpoint)
         self.cards = Cards(endpoint.table, endpoint.agents)
         self._watch = Watch(endpoint, self.cards)
         self._turn = itertools.count(endpoint.region.slot)
@@ -173,7 +175,7 @@ class Population:
             Delete the `state` of an agent with a name as well; that of others goes with them.
         """
         card = self.cards.read(agent_id) if forget_state else None
-        stopped = await self._spawner.terminate(agent_id, drain, timeout_s)
+        stopped = await self.ender.terminate(agent_id, drain, timeout_s)
         if card is not None and card.name:
             delete_state(self._endpoint.table, agent_id, card.name)
         return stopped

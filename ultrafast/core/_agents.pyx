@@ -293,6 +293,21 @@ cdef class Agents:
                 ids.append(info.id)
         return ids
 
+    def in_state(self, uint32_t state):
+        """Arrays of ids of the agents in a state, by the queue of their worker. Cost: a pass over
+        the records."""
+        cdef _c.uf_agent_info info
+        cdef uint32_t slot
+        can_read(self.region)
+        found = {}
+        for slot in range(self._agents.count):
+            if _c.uf_agent_at(self._agents, slot, &info) == _c.UF_OK and info.state == state:
+                theirs = found.get(info.worker)
+                if theirs is None:
+                    theirs = found[info.worker] = array.clone(IDS, 0, False)
+                theirs.append(info.id)
+        return found
+
     def by_worker(self, ids):
         """Arrays of those of the ids that take messages, by the queue of their worker."""
         cdef uint32_t worker = 0
@@ -307,17 +322,6 @@ cdef class Agents:
                 if theirs is None:
                     theirs = found[worker] = array.clone(IDS, 0, False)
                 theirs.append(id)
-        return found
-
-    def still(self, ids, uint32_t state):
-        """Those of the ids whose agents are in a state, as an array."""
-        cdef array.array found = array.clone(IDS, 0, False)
-        cdef _c.uf_agent_info info
-        cdef uint64_t id
-        can_read(self.region)
-        for id in ids:
-            if _c.uf_agent_look(self._agents, id, &info) == _c.UF_OK and info.state == state:
-                found.append(id)
         return found
 
     def handled(self, uint32_t slot, bint failed, uint64_t now_ns):

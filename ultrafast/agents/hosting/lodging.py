@@ -354,6 +354,7 @@ class Lodging(Endings):
                 before = info.spawned_ns < self._began_ns
                 restored += self._restore(info.id, before) is not None
         self.sweep()
+        self._system.ender.finish(self._endpoint.index)
         return restored
 
     def sweep(self) -> None:

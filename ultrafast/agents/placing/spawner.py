@@ -1,4 +1,4 @@
-"""`Spawner`: agents begun and ended, from any process of the system.
+"""`Spawner`: agents begun, from any process of the system.
 
 Stands on the agent records and the inboxes of the workers that host agents. A warm agent is claimed
 by one CAS; without one, a fresh record goes to the worker that has the fewest agents, which builds
@@ -17,20 +17,15 @@ from typing import Any, Final
 from ultrafast.agents.placing.loads import Loads
 from ultrafast.agents.registry import AgentType, number_of
 from ultrafast.bus.endpoint import Endpoint
-from ultrafast.bus.wire import CONTROL_LANE, LANES, Kind, Operation, lane_of
-from ultrafast.core import AgentInfo, now_ns
+from ultrafast.bus.wire import CONTROL_LANE, Kind, Operation, lane_of
+from ultrafast.core import now_ns
 from ultrafast.core._agents import (
-    ACTIVE,
-    ARRIVING,
-    DRAINING,
-    MOVING,
     STARTING,
     STATES,
     STOPPED,
-    TAKING,
     Places,
 )
-from ultrafast.core._status import BUSY, FULL, OK, STALE
+from ultrafast.core._status import BUSY, FULL
 from ultrafast.errors import (
     AgentGone,
     AgentTypeFull,
@@ -61,7 +56,7 @@ def inbox_name(index: int) -> str:
 
 
 class Spawner:
-    """Spawns and terminates agents.
+    """Spawns agents.
 
     Parameters
     ----------
@@ -196,57 +191,6 @@ class Spawner:
             await asyncio.sleep(0)
         return ids
 
-    async def terminate(self, agent_id: int, drain: bool, timeout_s: float) -> bool:
-        """Stop an agent; see `SystemContext.terminate_agent`."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + timeout_s
-        while (status := self._agents.move(agent_id, ACTIVE, DRAINING)) != OK:
-            info = self._agents.look(agent_id)
-            if status == STALE or info is None or info.state not in TAKING:
-                return False
-            if info.state in (MOVING, ARRIVING):
-                await self._end_moving(info, drain, until - loop.time())
-                return True
-            if loop.time() > until:
-                raise TimeoutError(f"agent {agent_id:#x} was not started within {timeout_s:g} s")
-            await asyncio.sleep(0.001)
-        # From here on nobody can send to it. A marker in each lane tells the host when it has seen
-        # the last message of that lane.
-        info = self._agents.look(agent_id)
-        if info is None:
-            return True
-        operation = int(Operation.STOP if drain else Operation.STOP_NOW)
-        correlation = self._endpoint.correlation()
-        answer = self._endpoint.expect(correlation, until - loop.time())
-        reply = self._endpoint.index + 1
-        for lane in range(LANES) if drain else (CONTROL_LANE,):
-            marker = (int(Kind.CONTROL), 0, 0, agent_id, correlation, now_ns(), reply, 0, operation)
-            if not await self._endpoint.post_within(
-                until - loop.time(), info.worker, lane, b"", *marker
-            ):
-                answer.cancel()
-                raise QueueFull(
-                    f"the host of agent {agent_id:#x} took no word within {timeout_s:g} s"
-                )
-        (await answer).release()
-        return True
-
-    async def _end_moving(self, info: AgentInfo, drain: bool, timeout_s: float) -> None:
-        """Stop an agent that changes its worker. To drain it, where it goes to: all that was sent
-        to it comes there. At once, where it is."""
-        has_left = drain or info.state == ARRIVING
-        answer = await self._endpoint.ask(
-            info.worker if has_left else info.left,
-            CONTROL_LANE,
-            b"",
-            Kind.CONTROL,
-            timeout_s=timeout_s,
-            receiver=info.id,
-            sent_ns=now_ns(),
-            extra=int(Operation.END if drain else Operation.STOP_NOW),
-        )
-        answer.release()
-
     def counts(self) -> dict[str, dict[str, int]]:
         """Agents by type and state."""
         tally = self._agents.tally()
@@ -266,13 +210,16 @@ class Spawner:
     def _tell(self) -> None:
         """Tell hosts, and who listens, of the agents that were spawned since the last time."""
         begun, self._begun = self._begun, []
+        starting = self._agents.starting
         by_worker: dict[int, array[int]] = {}
         by_name: dict[str, list[int]] = {}
         for worker, name, agent_id in begun:
             by_worker.setdefault(worker, array("Q")).append(agent_id)
             by_name.setdefault(name, []).append(agent_id)
         for worker, ids in by_worker.items():
-            if worker == self._endpoint.index or (ids := self._agents.still(ids, STARTING)):
+            if worker != self._endpoint.index:
+                ids = array("Q", (each for each in ids if starting(each, worker) >= 0))
+            if ids:
                 self._start(worker, ids)
         for name, spawned in by_name.items():
             self.say("agent.spawned", {"type": name, "agents": spawned})

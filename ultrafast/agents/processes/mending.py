@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Any, Final
 
+from ultrafast.agents.placing.ending import Ender
 from ultrafast.agents.placing.spawner import HOSTS
 from ultrafast.bus.bus import UltraFastCommunicationBus
 from ultrafast.bus.endpoint import Endpoint
@@ -47,6 +48,7 @@ class Mender:
         self._region = endpoint.region
         self._bus = bus
         self._on_event = on_event
+        self.ender = Ender(endpoint)
 
     def recover_dead(self) -> list[Recovery]:
         """Mend what every dead process of the region left."""
@@ -91,6 +93,8 @@ class Mender:
             if owner.queue is not None:
                 self._close_inbox(owner.queue)
             self._on_event("process.recovered", {"slot": owner.slot, **recovery._asdict()})
+        if recovered:
+            self.ender.finish()  # what a dead one was about to end
         return recovered
 
     def _close_inbox(self, queue: int) -> None:

@@ -127,6 +127,7 @@ class Supervisor:
             for left in await find_workers(self._endpoint, self._config.worker_hang_timeout_s):
                 self._adopt(self._workers[left.place], left)
             self._mender.recover_dead()
+            self._mender.ender.finish()  # who died before was mended by whoever adopted the region
         for worker in self._workers:
             if worker.process is None and starting:
                 self._launch(worker)
