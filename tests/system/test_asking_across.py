@@ -101,6 +101,8 @@ def test_answers_from_a_busy_worker_come_to_a_busy_one_each_to_its_own() -> None
                 m.request(None, other, (far, near), timeout_s=110.0),
             )
             assert pid == here and chats > 10 and others > 10
+            for each in (near, far):  # what was asked never to answer does not
+                assert await m.terminate_agent(each, drain=False)
 
     asyncio.run(main())
 
