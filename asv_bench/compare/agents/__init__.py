@@ -14,7 +14,7 @@ from ..report import Report, block_of
 from ..rounds import alternate
 from .autogen import AutogenCore
 from .erlang import Erlang
-from .ours import Managed, OneLoop, Spawning
+from .ours import Beside, Managed, OneLoop, Spawning
 from .rayactors import RayActors
 from .scenarios import SCENARIOS, Pace, Scenario, agents_in, take_turn
 from .stage import Contestant
@@ -27,6 +27,7 @@ CONTESTANTS: tuple[type[Contestant], ...] = (
     Spawning,
     Managed,
     OneLoop,
+    Beside,
     AsyncioTasks,
     Erlang,
     Pykka,

@@ -24,7 +24,7 @@ from .stage import (
     pss_bytes,
 )
 
-__all__ = ["Managed", "OneLoop", "Spawning"]
+__all__ = ["Beside", "Managed", "OneLoop", "Spawning"]
 
 _WAIT_S = 300.0
 _TRIES = 64  # agents spawned until one is where it is wanted
@@ -97,13 +97,14 @@ class Leading(ultrafast.Agent):
         check_alive(await self.context.system.ping_agents(begun, timeout_s=_WAIT_S), agents)
         return times
 
-    async def answers(self, agents: int, across: bool) -> list[int]:
+    async def answers(self, agents: int, across: bool, beside: bool) -> list[int]:
         spawn, request, times = self.context.spawn_agent, self.context.request, []
-        # The next host in turn has the agent, so that of N agents not all are where they are asked
-        # for; all are alive in the end.
+        affinity = self.id if beside else None
+        # Where none is said, the next host in turn has the agent, so that of N agents not all are
+        # where they are asked for; all are alive in the end.
         for _ in range(agents):
             start = now_ns()
-            agent = await spawn("answering")
+            agent = await spawn("answering", affinity=affinity)
             pid = await request(agent, None, timeout_s=_WAIT_S)
             passed = now_ns() - start
             if (pid != _PID) == across:
@@ -200,12 +201,14 @@ class _Stage(LoopStage):
 
 
 class _ContextStage(_Stage):
+    beside = False
+
     def spawn(self, agents: int) -> list[int]:
         return self.run(self._lead_pooled(agents, "spawn", agents))
 
     def spawn_to_answer(self, agents: int, across: bool, warm: bool) -> list[int]:
         pool = agents if warm else 0
-        return self.run(self._lead_pooled(pool, "answers", agents, across))
+        return self.run(self._lead_pooled(pool, "answers", agents, across, self.beside))
 
     async def _lead_pooled(self, pool: int, method: str, *arguments: Any) -> list[int]:
         await self.manager(pool=pool)
@@ -373,6 +376,22 @@ class Spawning(_Ours):
     @staticmethod
     def open(agents: int) -> Stage:
         return _ContextStage(agents, 2)
+
+
+class _BesideStage(_ContextStage):
+    beside = True
+
+
+class Beside(_Ours):
+    """The same where who spawns an agent has it in its own worker."""
+
+    name = "uf beside"
+    how = "as `ultrafast`, but it spawns agents beside itself (affinity=), which uses no pool"
+    does = frozenset({"spawn-to-answer-cold"})
+
+    @staticmethod
+    def open(agents: int) -> Stage:
+        return _BesideStage(agents, 2)
 
 
 class Managed(_Ours):
