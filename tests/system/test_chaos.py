@@ -41,7 +41,7 @@ def test_the_book_objects(tmp_path: Path) -> None:
     Log(directory, "sent", 3).add(other)
     good = Log(directory, "got", 3)
     good.add(0, 1, 1 | marked, other, other | 1, asked, asked | 1)
-    Log(directory, "dead", 0).add(2, 3)
+    Log(directory, "dead", 0).add(2, 3, 3 | marked)
     book = account(directory)
     assert book.violations == []
     assert (book.accepted, book.delivered, book.redelivered, book.dead) == (5, 6, 1, 2)
@@ -53,7 +53,7 @@ def test_the_book_objects(tmp_path: Path) -> None:
     for what in (
         "1 accepted and lost, as 0x4",
         "1 handled twice without a mark, as 0x0",
-        "1 twice a dead letter, as 0x3",
+        "1 twice a dead letter without a mark, as 0x3",
         "1 streams with more than one message that nobody accepted, as 0x3",
         "1 never accepted by the manager's bus, as 0x9",
     ):

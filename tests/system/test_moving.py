@@ -417,7 +417,7 @@ async def handles_what_was_accepted_then_ends(m: uf.UltraFastAgentManager, dies:
     assert await ending
     assert m._endpoint.agents.look(agent) is None
     assert m.memory_store.get("fragile", "heard") == [*range(20)]
-    assert m.dead_letters() == []
+    assert not [each for each in m.dead_letters() if each.receiver == agent]
 
 
 async def goes_on_to_its_end_though_nobody_waits(m: uf.UltraFastAgentManager) -> None:

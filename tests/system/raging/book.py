@@ -2,7 +2,7 @@
 
 A message's number is `[ stream 23 | count 40 ]`; a process that sends has a stream of its own, the
 manager's is 0, and `ASKED` that of requests, of which nobody is told more than the answer. Bit 63
-of a receiver's record says that it came marked as redelivered. Stands on NumPy.
+of what was handled, or a dead letter, says that it was marked as redelivered. Stands on NumPy.
 """
 
 from __future__ import annotations
@@ -80,8 +80,9 @@ def account(directory: str) -> Account:
     directory : str
         Of the logs.
     """
-    accepted, received, dead = (_read(directory, kind) for kind in ("sent", "got", "dead"))
+    accepted, received, died = (_read(directory, kind) for kind in ("sent", "got", "dead"))
     numbers, marked = received & _NUMBER, (received & _MARK) != 0
+    dead, again = died & _NUMBER, (died & _MARK) != 0
     delivered = _distinct(numbers)
     violations: list[str] = []
 
@@ -93,8 +94,9 @@ def account(directory: str) -> Account:
     object_to("accepted and lost", _without(_without(accepted, delivered), dead))
     first_times, times = np.unique(numbers[~marked], return_counts=True)
     object_to("handled twice without a mark", first_times[times > 1])
-    once, times = np.unique(dead, return_counts=True)
-    object_to("twice a dead letter", once[times > 1])
+    # Who makes a dead letter may die before it has given the message back, which comes again then.
+    once, times = np.unique(dead[~again], return_counts=True)
+    object_to("twice a dead letter without a mark", once[times > 1])
     # A process handles one message at a time and writes down what came of it before the next.
     unknown = _without(_distinct(np.concatenate([delivered, dead])), accepted)
     origins = unknown >> np.uint64(COUNT_BITS)
@@ -107,7 +109,7 @@ def account(directory: str) -> Account:
         accepted=len(accepted),
         delivered=len(delivered),
         redelivered=len(_distinct(numbers[marked])),
-        dead=len(once),
+        dead=len(_distinct(dead)),
         twice=int((times > 1).sum()),
         in_doubt=len(unknown),
         violations=violations,

@@ -317,7 +317,7 @@ class _Chaos:
     async def _take_letters(self) -> None:
         while True:
             while letters := self._manager.take_dead_letters(_LETTERS):
-                self._dead.add(*(letter.body[0] for letter in letters))
+                self._dead.add(*(each.body[0] | (each.attempts > 0) << 63 for each in letters))
                 self._count_of["letters"] += len(letters)
             await asyncio.sleep(_TURN_S)
 
